@@ -1,0 +1,117 @@
+"""The three shapes a clip takes on its way to the model: annotated video, training clip, batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class DataError(ValueError):
+    """Something is wrong with a file or a sample; the message names both and the remedy."""
+
+
+@dataclass(frozen=True)
+class AnnotatedVideo:
+    """One video or image of a source, with the masks of its objects, before it is written to a shard.
+
+    Attributes:
+        key: unique in the dataset, `[a-z0-9_-]+`.
+        media: the file that holds the pixels (a video, or one image).
+        height: pixels, of the media and of every mask.
+        width: pixels, of the media and of every mask.
+        fps: frames per second of the media; 0 for an image.
+        frame_index: for annotated frame k, its frame number in the media.
+        object_ids: identity of each object in the source.
+        masks: `masks[object][annotated frame]`, a COCO compressed RLE string; "" where the object is absent.
+        meta: whatever else the source knows (license, split, per-object type, ...), JSON types only.
+    """
+
+    key: str
+    media: Path
+    height: int
+    width: int
+    fps: float
+    frame_index: tuple[int, ...]
+    object_ids: tuple[int, ...]
+    masks: tuple[tuple[str, ...], ...]
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One training clip on the host: T frames, O objects, all at model size S.
+
+    `frames` (T, 3, S, S) uint8 RGB; `masks` (T, O, S, S) bool; `object_ids` O source ids;
+    `source` names shard, key and frames; `seed` drives every later random draw for this clip (its clicks).
+    """
+
+    frames: Tensor
+    masks: Tensor
+    object_ids: tuple[int, ...]
+    source: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """B clips of equal length, their objects side by side.
+
+    `frames` (T, B, 3, S, S) uint8; `masks` (T, O, S, S) bool with O the objects of all clips;
+    `video_of_object` (O,) int64, the clip each object belongs to; `object_seeds` (O,) int64, one seed an object;
+    `step` the micro-batch number in the run (the prompt plan is a function of it and the run's seed);
+    `sources` names the clips; `skipped` counts the samples that were replaced to make this batch.
+    """
+
+    frames: Tensor
+    masks: Tensor
+    video_of_object: Tensor
+    object_seeds: Tensor
+    step: int
+    sources: tuple[str, ...]
+    skipped: int = 0
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
+        """The same batch on another device."""
+        tensors = {
+            name: getattr(self, name).to(device, non_blocking=non_blocking)
+            for name in ("frames", "masks", "video_of_object", "object_seeds")
+        }
+        return replace(self, **tensors)
+
+    def pin_memory(self) -> ClipBatch:
+        """The same batch in page-locked host memory."""
+        tensors = {
+            name: getattr(self, name).pin_memory() for name in ("frames", "masks", "video_of_object", "object_seeds")
+        }
+        return replace(self, **tensors)
+
+
+def collate(clips: Sequence[Clip], step: int, skipped: int = 0) -> ClipBatch:
+    """Put clips of equal length side by side; objects that are absent in a frame keep an empty mask."""
+    lengths = {clip.frames.shape[0] for clip in clips}
+    if len(lengths) != 1:
+        raise DataError(f"clips of one batch must have one length, got {sorted(lengths)}")
+    owner = [i for i, clip in enumerate(clips) for _ in clip.object_ids]
+    seeds = [object_seed(clip.seed, j) for clip in clips for j in range(len(clip.object_ids))]
+    return ClipBatch(
+        frames=torch.stack([clip.frames for clip in clips], dim=1),
+        masks=torch.cat([clip.masks for clip in clips], dim=1),
+        video_of_object=torch.tensor(owner, dtype=torch.int64),
+        object_seeds=torch.tensor(seeds, dtype=torch.int64),
+        step=step,
+        sources=tuple(clip.source for clip in clips),
+        skipped=skipped,
+    )
+
+
+def object_seed(clip_seed: int, position: int) -> int:
+    """A 63-bit seed for the object at `position` in its clip (splitmix64 of both)."""
+    z = (clip_seed + 0x9E3779B97F4A7C15 * (position + 1)) & 0xFFFFFFFFFFFFFFFF
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (z ^ (z >> 31)) >> 1
