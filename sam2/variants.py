@@ -82,7 +82,7 @@ _TEST_TRUNK = Trunk(
         "stages": (1, 1, 1, 1),
         "window_spec": (8, 4, 4, 2),
         "global_att_blocks": (),
-        "window_pos_embed_bg_spatial_size": (7, 7),
+        "global_pos_size": (7, 7),
         "drop_path_rate": 0.0,
     },
 )
@@ -103,7 +103,7 @@ VARIANTS: dict[str, Variant] = {
                 "stages": (1, 2, 2, 1),
                 "window_spec": (8, 4, 6, 3),
                 "global_att_blocks": (4,),
-                "window_pos_embed_bg_spatial_size": (6, 6),
+                "global_pos_size": (6, 6),
                 "drop_path_rate": 0.0,
             },
         ),
