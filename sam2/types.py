@@ -67,7 +67,9 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if self.points.shape[:-1] != self.labels.shape:
-            raise ShapeError(f"points {tuple(self.points.shape)} and labels {tuple(self.labels.shape)} disagree")
+            raise ShapeError(
+                f"points {tuple(self.points.shape)} and labels {tuple(self.labels.shape)} disagree"
+            )
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,14 @@ class Variant:
     heads: Heads = Heads()
     image_size: int = 1024
 
+    def __post_init__(self) -> None:
+        if self.image_size < 32 or self.image_size % 32:
+            raise ValueError(
+                f"{self.name}: image_size {self.image_size} is not a positive multiple of 32, the trunk's stride"
+            )
+
     def at(self, image_size: int) -> Variant:
-        """The same model for another input size (a multiple of 32)."""
+        """The same model for another input size in pixels (a multiple of 32); the weights fit any size."""
         return replace(self, image_size=image_size)
 
 
@@ -86,7 +92,9 @@ _TEST_TRUNK = Trunk(
         "drop_path_rate": 0.0,
     },
 )
-_TEST_HEADS = Heads(width=32, memory_dim=16, memory_layers=1, memory_mlp=64, memory_slots=4, max_pointers=4, decoder_mlp=64)
+_TEST_HEADS = Heads(
+    width=32, memory_dim=16, memory_layers=1, memory_mlp=64, memory_slots=4, max_pointers=4, decoder_mlp=64
+)
 
 VARIANTS: dict[str, Variant] = {
     **{f"sam2_{s}": Variant(f"sam2_{s}", trunk, V2_0) for s, trunk in _TRUNKS.items()},
@@ -129,21 +137,23 @@ class UnknownVariantError(ValueError):
     """No model has this name."""
 
 
-def resolve(name: str) -> Variant:
+def resolve(name: str | PurePath) -> Variant:
     """The variant called `name`.
 
     Accepts our names (`sam2.1_t`), the official configuration names with or without folder and suffix
-    (`configs/sam2.1/sam2.1_hiera_b+.yaml`, `sam2_hiera_l`, `sam2.1_hiera_large`), in any directory.
+    (`configs/sam2.1/sam2.1_hiera_b+.yaml`, `sam2_hiera_l`), the stems of the official weight files
+    (`sam2.1_hiera_large`) and the names of their pages (`facebook/sam2.1-hiera-base-plus`). Nothing is read.
 
     Raises:
         UnknownVariantError: naming the closest known names.
     """
     stem = PurePath(name).name.removesuffix(".yaml").removesuffix(".yml")
-    short = stem.replace("_hiera_", "_")
+    short = stem.replace("-", "_").replace("_hiera_", "_")
     for letter, long in _SIZES.items():
-        short = short.removesuffix(f"_{long}") + (f"_{letter}" if short.endswith(f"_{long}") else "")
+        if short.endswith(f"_{long}"):
+            short = short.removesuffix(long) + letter
     if short in VARIANTS:
         return VARIANTS[short]
-    close = difflib.get_close_matches(short, VARIANTS, n=3, cutoff=0.3)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise UnknownVariantError(f"no model is called {name!r}{hint} Known: {', '.join(VARIANTS)}")
+    close = difflib.get_close_matches(short, VARIANTS, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise UnknownVariantError(f"no model is called {str(name)!r}; {hint}known: {', '.join(VARIANTS)}")

@@ -1,0 +1,149 @@
+"""Attention layers: plain multi-head for the mask decoder, rotary single-head for the memory.
+
+Where dropout acts on the attention weights, the CPU has no fused kernel: `dropout_attention` walks over blocks of
+queries and recomputes them in the backward pass, so that no (queries x keys) matrix is ever stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sam2.model.positions import rotate
+
+_BLOCK_ELEMENTS = 1 << 20
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose inner width may be smaller than the token width."""
+
+    def __init__(self, width: int, heads: int, inner: int | None = None) -> None:
+        super().__init__()
+        inner = inner or width
+        self.heads = heads
+        self.q_proj = nn.Linear(width, inner)
+        self.k_proj = nn.Linear(width, inner)
+        self.v_proj = nn.Linear(width, inner)
+        self.out_proj = nn.Linear(inner, width)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Tokens q (B, Nq, C), k and v (B, Nk, C) -> (B, Nq, C)."""
+        out = F.scaled_dot_product_attention(
+            self._split(self.q_proj(q)), self._split(self.k_proj(k)), self._split(self.v_proj(v))
+        )
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class RotaryAttention(nn.Module):
+    """Single-head attention with rotary positions on queries and keys.
+
+    Keys and values may be narrower than the queries (`source_width`): then the weights are applied to the narrow
+    values and the value projection comes after, which is the same sum for a quarter of the work.
+    """
+
+    def __init__(self, width: int, dropout: float, source_width: int | None = None) -> None:
+        super().__init__()
+        source_width = source_width or width
+        self.dropout = dropout
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(source_width, width)
+        self.v_proj = nn.Linear(source_width, width)
+        self.out_proj = nn.Linear(width, width)
+        self.project_late = source_width < width
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, table: tuple[Tensor, Tensor], untouched: int = 0
+    ) -> Tensor:
+        """Attend from q (B, Nq, C) to k, v (B, Nk, Cs); the last `untouched` keys (pointers) are not turned."""
+        query = rotate(self.q_proj(q), table)
+        key = self.k_proj(k)
+        placed = key.shape[1] - untouched
+        key = (
+            torch.cat((rotate(key[:, :placed], table), key[:, placed:]), dim=1)
+            if untouched
+            else rotate(key, table)
+        )
+        dropout = self.dropout if self.training else 0.0
+        if not self.project_late:
+            return self.out_proj(attend(query, key, self.v_proj(v), dropout))
+        # a column of ones carries the row sums, which dropout moves away from 1, to the projection's bias
+        ones = v.new_ones(*v.shape[:-1], 1)
+        weighted = attend(query, key, torch.cat((v, ones), dim=-1), dropout)
+        weight = torch.cat((self.v_proj.weight, self.v_proj.bias[:, None]), dim=1)
+        return self.out_proj(F.linear(weighted, weight))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Attention of one head: q (B, Nq, C), k (B, Nk, C), v (B, Nk, Cv) -> (B, Nq, Cv)."""
+    if dropout > 0.0 and q.device.type == "cpu":
+        return dropout_attention(q, k, v, dropout)
+    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], dropout_p=dropout)[:, 0]
+
+
+def dropout_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """`attend` with dropout on the weights, in memory linear in the number of tokens.
+
+    The dropped weights are a function of one number drawn from torch's generator, so that a seeded run repeats.
+    """
+    seed = int(torch.randint(1 << 62, ()))
+    return _DropoutAttention.apply(q, k.to(q.dtype), v.to(q.dtype), dropout, seed)
+
+
+def _keep(shape: tuple[int, ...], threshold: int, generator: torch.Generator) -> Tensor:
+    """Random mask, true with probability (65536 - threshold) / 65536; four values a 64-bit draw."""
+    count = shape[0] * shape[1] * shape[2]
+    low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(low, high, generator=generator)
+    return (draws.view(torch.int16)[:count] >= threshold - 32768).view(shape)
+
+
+class _DropoutAttention(torch.autograd.Function):
+    """Softmax attention by blocks of queries; the backward pass draws the same dropout mask again."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, dropout: float, seed: int) -> Tensor:
+        ctx.threshold, ctx.seed = round(dropout * 65536), seed
+        out = torch.empty(*q.shape[:-1], v.shape[-1], dtype=v.dtype)
+        generator = torch.Generator().manual_seed(seed)
+        scale = 65536 / (65536 - ctx.threshold)
+        for rows in _blocks(q, k):
+            weights = _weights(q[:, rows], k)
+            weights *= _keep(tuple(weights.shape), ctx.threshold, generator)
+            out[:, rows] = torch.bmm(weights.to(v.dtype), v).mul_(scale)
+        ctx.save_for_backward(q, k, v, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_out,) = grads
+        q, k, v, out = ctx.saved_tensors
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        generator = torch.Generator().manual_seed(ctx.seed)
+        scale, norm = 65536 / (65536 - ctx.threshold), q.shape[-1] ** -0.5
+        for rows in _blocks(q, k):
+            go = grad_out[:, rows]
+            weights = _weights(q[:, rows], k)
+            keep = _keep(tuple(weights.shape), ctx.threshold, generator)
+            grad_w = torch.bmm(go, v.transpose(1, 2)).float().mul_(scale).mul_(keep)
+            grad_v.baddbmm_((weights * keep).to(v.dtype).transpose(1, 2), go, alpha=scale)
+            inner = (go * out[:, rows]).sum(-1, keepdim=True, dtype=torch.float32)
+            grad_s = grad_w.sub_(inner).mul_(weights).mul_(norm).to(q.dtype)
+            grad_q[:, rows] = torch.bmm(grad_s, k)
+            grad_k.baddbmm_(grad_s.transpose(1, 2), q[:, rows])
+        return grad_q, grad_k, grad_v, None, None
+
+
+def _blocks(q: Tensor, k: Tensor) -> list[slice]:
+    """Blocks of queries small enough that a block's weights stay in the cache."""
+    rows = max(1, _BLOCK_ELEMENTS // (q.shape[0] * k.shape[1]))
+    return [slice(start, start + rows) for start in range(0, q.shape[1], rows)]
+
+
+def _weights(q: Tensor, k: Tensor) -> Tensor:
+    return torch.bmm(q, k.transpose(1, 2)).float().mul_(q.shape[-1] ** -0.5).softmax(dim=-1)

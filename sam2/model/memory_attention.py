@@ -1,0 +1,69 @@
+"""What the frame looks like in the light of the remembered past: self-attention, then attention to the memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+
+from sam2.model.attention import RotaryAttention
+from sam2.model.positions import rotary_table
+from sam2.variants import Heads
+
+
+class Recalled(NamedTuple):
+    """Tokens of remembered maps, then of pointers: values and position codes (B, N, memory_dim)."""
+
+    tokens: Tensor
+    code: Tensor
+    pointer_tokens: int
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Pre-norm layer: rotary self-attention, rotary cross-attention to the memory, feed-forward."""
+
+    def __init__(self, heads: Heads) -> None:
+        super().__init__()
+        width = heads.width
+        self.self_attn = RotaryAttention(width, heads.dropout)
+        self.cross_attn_image = RotaryAttention(width, heads.dropout, heads.memory_dim)
+        self.linear1 = nn.Linear(width, heads.memory_mlp)
+        self.linear2 = nn.Linear(heads.memory_mlp, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(heads.dropout)
+
+    def forward(self, x: Tensor, memory: Recalled, table: tuple[Tensor, Tensor]) -> Tensor:
+        """Cells x (B, h*w, C) -> the same shape."""
+        y = self.norm1(x)
+        x = x + self.dropout(self.self_attn(y, y, y, table))
+        keys = memory.tokens + memory.code
+        y = self.cross_attn_image(self.norm2(x), keys, memory.tokens, table, memory.pointer_tokens)
+        x = x + self.dropout(y)
+        y = self.linear2(self.dropout(self.linear1(self.norm3(x)).relu()))
+        return x + self.dropout(y)
+
+
+class MemoryAttention(nn.Module):
+    """A stack of memory-attention layers over the stride-16 map."""
+
+    def __init__(self, heads: Heads) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(MemoryAttentionLayer(heads) for _ in range(heads.memory_layers))
+        self.norm = nn.LayerNorm(heads.width)
+        self.recompute = False
+
+    def forward(self, s16: Tensor, position: Tensor, memory: Recalled) -> Tensor:
+        """Raw map (B, C, h, w) with its sine code (1, C, h, w) -> conditioned map (B, C, h, w)."""
+        height, width = s16.shape[-2:]
+        x = (s16 + 0.1 * position).flatten(2).transpose(1, 2)
+        table = rotary_table(s16.shape[1], height, width, s16.device)
+        for layer in self.layers:
+            if self.recompute and torch.is_grad_enabled():
+                x = torch.utils.checkpoint.checkpoint(layer, x, memory, table, use_reentrant=False)
+            else:
+                x = layer(x, memory, table)
+        return self.norm(x).transpose(1, 2).unflatten(2, (height, width))

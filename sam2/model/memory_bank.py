@@ -1,0 +1,118 @@
+"""Choose which remembered frames the current frame may look at.
+
+Pure bookkeeping on frame numbers: no tensors, no device, no learned weights.
+Rule: SAM 2 paper (arXiv 2408.00714), memory attention; held to the reference by tests/sam2/model/test_memory_bank.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from sam2.types import Entry, Memory
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """How the past is used: data handed to every step, so that training and inference differ by value, not by mode.
+
+    Attributes:
+        slots: prompted frames plus `slots - 1` recent ones (the model has a time code for each).
+        stride: frames between recent memories; the one just before is always in.
+        max_prompted: prompted frames attended to, the closest in time; -1 for all.
+        max_pointers: object pointers reach back this many frames.
+        pointers_past_only: pointers of prompted frames count only from the side already seen.
+        binarise_prompted: remember prompted masks as yes or no instead of soft.
+        non_overlap: before remembering, a pixel belongs to the best object only.
+        storage: dtype of remembered maps; None keeps the computing dtype.
+        stability_delta: half width in logits of the band in which a single mask counts as unstable.
+        stability_threshold: below this stability the best of three candidates replaces it; 0 never.
+    """
+
+    slots: int = 7
+    stride: int = 1
+    max_prompted: int = -1
+    max_pointers: int = 16
+    pointers_past_only: bool = False
+    binarise_prompted: bool = False
+    non_overlap: bool = False
+    storage: torch.dtype | None = None
+    stability_delta: float = 0.05
+    stability_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.slots < 1 or self.stride < 1 or self.max_pointers < 1:
+            raise ValueError(f"slots, stride and max_pointers must be at least 1, got {self}")
+        if self.max_prompted != -1 and self.max_prompted < 2:
+            raise ValueError(f"max_prompted must be -1 (all) or at least 2, got {self.max_prompted}")
+
+
+TRAINING = MemoryPolicy()
+INFERENCE = MemoryPolicy(pointers_past_only=True, binarise_prompted=True, stability_threshold=0.98)
+
+
+class Place(NamedTuple):
+    """Where in the video a frame is conditioned.
+
+    `frames` is the length of the video as far as known: pointers reach back over min(frames, max_pointers) frames.
+    """
+
+    frame: int
+    frames: int
+    reverse: bool = False
+
+
+class Recall(NamedTuple):
+    """Chosen entries: maps with their row in the time code table, pointers with their distance in frames."""
+
+    maps: list[tuple[Entry, int]]
+    pointers: list[tuple[Entry, int]]
+    reach: int
+
+
+def recall(memory: Memory, place: Place, policy: MemoryPolicy) -> Recall:
+    """The remembered frames that the frame at `place` looks at."""
+    prompted = closest_prompted(memory, place.frame, policy.max_prompted)
+    chosen = {entry.frame for entry in prompted}
+    recent = {entry.frame: entry for entry in memory.entries if entry.frame not in chosen}
+    maps = [(entry, policy.slots - 1) for entry in prompted]
+    for back in range(policy.slots - 1, 0, -1):
+        entry = recent.get(_earlier_frame(place, back, policy.stride))
+        if entry is not None:
+            maps.append((entry, back - 1))
+
+    sign = -1 if place.reverse else 1
+    reach = min(place.frames, policy.max_pointers)
+    pointers = [
+        (entry, sign * (place.frame - entry.frame))
+        for entry in prompted
+        if not policy.pointers_past_only or sign * (place.frame - entry.frame) >= 0
+    ]
+    for back in range(1, reach):
+        entry = recent.get(place.frame - sign * back)
+        if entry is not None:
+            pointers.append((entry, back))
+    return Recall(maps, pointers, reach)
+
+
+def closest_prompted(memory: Memory, frame: int, limit: int) -> list[Entry]:
+    """At most `limit` prompted entries: the nearest before, the nearest at or after, then by distance."""
+    prompted = [entry for entry in memory.entries if entry.is_prompted]
+    if limit == -1 or len(prompted) <= limit:
+        return prompted
+    before = [e for e in prompted if e.frame < frame][-1:]
+    after = [e for e in prompted if e.frame >= frame][:1]
+    rest = [e for e in prompted if e not in before and e not in after]
+    rest.sort(key=lambda e: abs(e.frame - frame))
+    return [*before, *after, *rest[: limit - len(before) - len(after)]]
+
+
+def _earlier_frame(place: Place, back: int, stride: int) -> int:
+    """The frame `back` memories ago: the one just before, then multiples of the stride going back."""
+    sign = -1 if place.reverse else 1
+    if back == 1:
+        return place.frame - sign
+    nearest = sign * ((sign * place.frame - 2) // stride) * stride
+    return nearest - sign * (back - 2) * stride

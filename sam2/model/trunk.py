@@ -1,0 +1,67 @@
+"""The image trunk: timm's Hiera (or any timm model with four maps) under the official parameter names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from sam2 import variants
+
+# Official files say mlp.layers.0/1 where timm says mlp.fc1/fc2; nothing else differs.
+_OFFICIAL_TO_TIMM = {".mlp.layers.0.": ".mlp.fc1.", ".mlp.layers.1.": ".mlp.fc2."}
+STRIDES_PX = (4, 8, 16, 32)
+
+
+def build_trunk(trunk: variants.Trunk, drop_path: float = 0.0) -> nn.Module:
+    """The timm model of a variant, without head, speaking official names in `state_dict` and `load_state_dict`.
+
+    Raises:
+        ValueError: the model's maps are not at strides 4, 8, 16 and 32.
+    """
+    options: dict[str, Any] = {**trunk.options, "drop_path_rate": drop_path}
+    model = timm.create_model(trunk.timm_name, num_classes=0, **options)
+    strides = tuple(info["reduction"] for info in _stages(model))
+    if strides != STRIDES_PX:
+        raise ValueError(
+            f"trunk {trunk.timm_name!r} has maps at strides {strides}; four at {STRIDES_PX} are needed"
+        )
+    model.prune_intermediate_layers([0, 1, 2, 3], prune_norm=True, prune_head=True)
+    model.register_load_state_dict_pre_hook(_rename_official)
+    model.register_state_dict_post_hook(_rename_live)
+    return model
+
+
+def channels(model: nn.Module) -> tuple[int, ...]:
+    """Channels of the four maps, finest first."""
+    return tuple(info["num_chs"] for info in _stages(model))
+
+
+def maps(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """The four maps (F, C_i, S/stride, S/stride) of images (F, 3, S, S), finest first."""
+    found: list[Tensor] = model.forward_intermediates(images, indices=[0, 1, 2, 3], intermediates_only=True)  # type: ignore[operator]
+    return found
+
+
+def _stages(model: nn.Module) -> list[dict[str, Any]]:
+    info = model.feature_info
+    return list(info)[-4:] if isinstance(info, list) else info.get_dicts()[-4:]  # type: ignore[union-attr, operator]
+
+
+def _rename_official(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in [k for k in state_dict if k.startswith(prefix)]:
+        renamed = key
+        for official, live in _OFFICIAL_TO_TIMM.items():
+            renamed = renamed.replace(official, live)
+        if renamed != key:
+            state_dict[renamed] = state_dict.pop(key)
+
+
+def _rename_live(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in [k for k in state_dict if k.startswith(prefix)]:
+        renamed = key
+        for official, live in _OFFICIAL_TO_TIMM.items():
+            renamed = renamed.replace(live, official)
+        if renamed != key:
+            state_dict[renamed] = state_dict.pop(key)
