@@ -6,12 +6,13 @@ Rule: SAM 2 paper (arXiv 2408.00714), memory attention; held to the reference by
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
 from sam2.types import Entry, Memory
+from sam2.variants import Heads
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class MemoryPolicy:
             raise ValueError(f"slots, stride and max_pointers must be at least 1, got {self}")
         if self.max_prompted != -1 and self.max_prompted < 2:
             raise ValueError(f"max_prompted must be -1 (all) or at least 2, got {self.max_prompted}")
+
+
+def fitted(policy: MemoryPolicy, heads: Heads) -> MemoryPolicy:
+    """`policy` within what a model has been built for: its time codes and its reach of pointers."""
+    slots, pointers = min(policy.slots, heads.memory_slots), min(policy.max_pointers, heads.max_pointers)
+    return replace(policy, slots=slots, max_pointers=pointers)
 
 
 TRAINING = MemoryPolicy()

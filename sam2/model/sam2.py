@@ -15,7 +15,7 @@ from sam2.model import positions
 from sam2.model.layers import MLP
 from sam2.model.mask_decoder import Decoded, MaskDecoder
 from sam2.model.memory_attention import MemoryAttention, Recalled
-from sam2.model.memory_bank import INFERENCE, MemoryPolicy, Place, recall
+from sam2.model.memory_bank import INFERENCE, MemoryPolicy, Place, fitted, recall
 from sam2.model.memory_encoder import MemoryEncoder
 from sam2.model.neck import ImageEncoder
 from sam2.model.prompt_encoder import PromptEncoder
@@ -34,7 +34,7 @@ class SAM2(nn.Module):
     def __init__(self, variant: Variant, drop_path: float = 0.0, policy: MemoryPolicy = INFERENCE) -> None:
         super().__init__()
         heads = variant.heads
-        self.variant, self.policy, self.image_size = variant, policy, variant.image_size
+        self.variant, self.policy, self.image_size = variant, fitted(policy, heads), variant.image_size
         self.image_encoder = ImageEncoder(build_trunk(variant.trunk, drop_path), heads.width)
         self.memory_attention = MemoryAttention(heads)
         self.memory_encoder = MemoryEncoder(heads.width, heads.memory_dim)
