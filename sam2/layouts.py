@@ -78,11 +78,11 @@ _BESIDE_TRUNK = (
 
 
 class AmbiguousPrefixError(ValueError):
-    """Two parts of a file hold the same model equally well; `prefixes` names them."""
+    """Two parts of a file hold the same model equally well; `choices` names them."""
 
     def __init__(self, prefixes: list[str]) -> None:
-        super().__init__(f"equally good prefixes: {', '.join(map(repr, prefixes))}")
-        self.prefixes = prefixes
+        self.choices = " or ".join(map(repr, prefixes))
+        super().__init__(f"equally good prefixes: {self.choices}")
 
 
 def unwrap(name: str) -> str:

@@ -61,7 +61,7 @@ def test_names_of_something_else_have_no_prefix():
 def test_two_equal_models_in_a_file_are_ambiguous():
     wanted = golden.manifest("sam2_t").keys()
     names = [f"{part}.{name}" for part in ("model", "ema") for name in wanted]
-    with pytest.raises(layouts.AmbiguousPrefixError, match=r"'model\.', 'ema\.'"):
+    with pytest.raises(layouts.AmbiguousPrefixError, match=r"'model\.' or 'ema\.'"):
         layouts.find_prefix(names, wanted)
 
 
