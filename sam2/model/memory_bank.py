@@ -104,6 +104,13 @@ def recall(memory: Memory, place: Place, policy: MemoryPolicy) -> Recall:
     return Recall(maps, pointers, reach)
 
 
+def forget(memory: Memory, frame: int, policy: MemoryPolicy) -> Memory:
+    """`memory` without tracked frames that no frame from `frame` on, going forward, can recall."""
+    spatial = (policy.slots - 1) * policy.stride + 1
+    oldest = frame - max(spatial, policy.max_pointers)
+    return Memory(tuple(e for e in memory.entries if e.is_prompted or e.frame >= oldest))
+
+
 def closest_prompted(memory: Memory, frame: int, limit: int) -> list[Entry]:
     """At most `limit` prompted entries: the nearest before, the nearest at or after, then by distance."""
     prompted = [entry for entry in memory.entries if entry.is_prompted]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam2.model.memory_bank import MemoryPolicy, Place, closest_prompted, recall
+from sam2.model.memory_bank import MemoryPolicy, Place, closest_prompted, forget, recall
 from sam2.types import Entry, Memory
 
 EMPTY = torch.empty(0)
@@ -85,3 +85,13 @@ def test_impossible_policies_are_refused():
         MemoryPolicy(max_prompted=1)
     with pytest.raises(ValueError, match="slots"):
         MemoryPolicy(slots=0)
+
+
+@given(st.integers(1, 7), st.integers(1, 4), st.integers(1, 16), st.integers(1, 60))
+def test_what_is_forgotten_would_never_have_been_recalled(slots, stride, pointers, now):
+    policy = MemoryPolicy(slots=slots, stride=stride, max_pointers=pointers)
+    memory = _memory([0], range(1, now))
+    kept = forget(memory, now, policy)
+    for frame in range(now, now + 20):
+        assert recall(kept, Place(frame, 100), policy) == recall(memory, Place(frame, 100), policy)
+    assert len(kept) <= 2 + max((slots - 1) * stride + 1, pointers)
