@@ -1,0 +1,339 @@
+"""Convert a source to shards: plain WebDataset tars with an index beside them.
+
+The same source and options give the same bytes. A conversion that was interrupted goes on where it stopped: finished
+shards are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from webdataset import TarWriter
+
+from data.clip import AnnotatedVideo, DataError
+from data.encode import EncodeOptions, encode_media, frame_stride
+from data.index import ShardIndex
+from data.rle import area
+from data.shard import (
+    KEY,
+    MASKS,
+    MAX_CELLS,
+    MAX_SIDE,
+    META,
+    SCHEMA_VERSION,
+    SampleMeta,
+    parse_meta,
+    scan,
+    sha256,
+)
+from data.sources import VideoSource
+
+RECORD_NAME = "convert.json"
+Progress = Callable[[int, int], None]
+"""Called with (clips done, clips in all)."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """How to write shards.
+
+    Attributes:
+        encode: how the media are stored.
+        shard_bytes: a shard is closed when it has reached this size.
+        workers: clips encoded at the same time; does not change the result.
+    """
+
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    shard_bytes: int = 512 << 20
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.shard_bytes < 1 or self.workers < 1:
+            raise ValueError(
+                f"shard_bytes and workers must be at least 1, got {self.shard_bytes} and {self.workers}"
+            )
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What a conversion made: totals of the folder, and each clip that was left out with the reason."""
+
+    clips: int
+    annotated_frames: int
+    objects: int
+    shards: int
+    bytes: int
+    fingerprint: str
+    skipped: tuple[str, ...]
+
+
+def convert(
+    source: VideoSource,
+    out: str | Path,
+    options: ConvertOptions | None = None,
+    progress: Progress | None = None,
+) -> ConvertReport:
+    """Write all clips of `source` as shards into the folder `out`, then the index.
+
+    Args:
+        source: see `data.sources`.
+        out: new or empty, or holding an earlier, unfinished conversion with the same source and options.
+        options: media, shard size, workers.
+        progress: called after every clip.
+
+    Raises:
+        DataError: `out` holds something else, or no clip of the source could be converted. A single clip that cannot
+            be converted does not raise: it is in the report's `skipped`.
+    """
+    options = options or ConvertOptions()
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    record = _claim(out, source, options)
+    done = _finished_keys(out)
+    skipped: list[str] = []
+    total = len(source)
+    with _ShardWriter(out, options.shard_bytes) as writer:
+        for count, result in enumerate(_samples(source, options, done), 1):
+            if isinstance(result, DataError):
+                skipped.append(str(result))
+            elif result is not None:
+                writer.write(*result)
+            if progress:
+                progress(count, max(total, count))
+    if not any(out.glob("*.tar")):
+        first = skipped[0] if skipped else "the source is empty"
+        raise DataError(f"{out}: no clip could be converted; the first problem: {first}")
+    return _finish(out, record, skipped)
+
+
+Members = dict[str, bytes]
+
+
+def _samples(
+    source: VideoSource, options: ConvertOptions, done: set[str]
+) -> Iterator[tuple[str, Members] | DataError | None]:
+    """Key and members of every clip in the order of the source; None for a clip that a finished shard holds."""
+    seen: set[str] = set()
+    waiting: deque[Future[tuple[str, Members] | DataError | None]] = deque()
+    # Threads: decoding and encoding happen in native code that releases the interpreter lock.
+    with ThreadPoolExecutor(options.workers) as pool:
+        try:
+            for clip in source.clips():
+                if isinstance(clip, AnnotatedVideo) and clip.key in seen:
+                    clip = DataError(
+                        f'{clip.media}: another clip is called "{clip.key}" too; rename one of the files'
+                    )
+                if isinstance(clip, AnnotatedVideo):
+                    seen.add(clip.key)
+                waiting.append(pool.submit(_sample, clip, options, done))
+                if len(waiting) > 2 * options.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _sample(
+    clip: AnnotatedVideo | DataError, options: ConvertOptions, done: set[str]
+) -> tuple[str, Members] | DataError | None:
+    if isinstance(clip, DataError):
+        return clip
+    if clip.key in done:
+        return None
+    try:
+        return clip.key, encode_sample(clip, options)
+    except DataError as error:
+        return error
+
+
+def encode_sample(video: AnnotatedVideo, options: ConvertOptions) -> Members:
+    """The members of one sample in the order in which they are written: meta, masks, media.
+
+    Raises:
+        DataError: the media or a mask is not what it should be; the message names file, clip, frame and object.
+    """
+    where = f'{video.media}, clip "{video.key}"'
+    areas = _mask_areas(video, where)
+    threads = 0 if options.workers == 1 else 1
+    media = encode_media(video, options.encode, threads)
+    masks = json.dumps(
+        {"size": [video.height, video.width], "counts": video.masks}, separators=(",", ":"), ensure_ascii=True
+    ).encode()
+    known = dict(video.meta)
+    meta = SampleMeta(
+        key=video.key,
+        media=media.member,
+        is_proxy=media.is_proxy,
+        height=video.height,
+        width=video.width,
+        media_height=media.height,
+        media_width=media.width,
+        fps=_media_fps(video, media.is_proxy),
+        media_frames=media.frames,
+        frame_index=media.frame_index,
+        source_frames=video.frame_index,
+        object_ids=video.object_ids,
+        object_types=tuple(known.pop("object_types", [""] * len(video.object_ids))),
+        visible=tuple("".join("1" if pixels else "0" for pixels in row) for row in areas),
+        sha256={MASKS: sha256(masks), media.member: sha256(media.raw)},
+        keyframes=media.keyframes,
+        jpgs=media.jpgs,
+        source=str(known.pop("source", "")),
+        license=str(known.pop("license", "")),
+        split=str(known.pop("split", "")),
+        ann_stride=frame_stride(video.frame_index),
+        extra=known,
+    )
+    raw = meta.to_json()
+    parse_meta(raw, where)  # what we write, we can read
+    return {META: raw, MASKS: masks, media.member: media.raw}
+
+
+def _media_fps(video: AnnotatedVideo, is_proxy: bool) -> float:
+    return video.fps / max(1, frame_stride(video.frame_index)) if is_proxy else video.fps
+
+
+def _mask_areas(video: AnnotatedVideo, where: str) -> list[list[int]]:
+    """Pixels of every mask, `[object][frame]`, after checking the clip's own claims."""
+    frames = video.frame_index
+    rising = all(a < b for a, b in zip(frames, frames[1:], strict=False))
+    if not frames or frames[0] < 0 or not rising:
+        raise DataError(f"{where}: annotated frames must be rising frame numbers, got {str(frames)[:80]}")
+    if not KEY.fullmatch(video.key):
+        raise DataError(f"{where}: a key must match {KEY.pattern}; rename the file")
+    if not (1 <= video.height <= MAX_SIDE and 1 <= video.width <= MAX_SIDE):
+        raise DataError(f"{where}: {video.height}x{video.width} is not a picture size from 1 to {MAX_SIDE}")
+    if len(video.masks) != len(video.object_ids) or len(frames) * len(video.masks) > MAX_CELLS:
+        raise DataError(f"{where}: {len(video.masks)} rows of masks for {len(video.object_ids)} objects")
+    areas = []
+    for object_id, row in zip(video.object_ids, video.masks, strict=True):
+        if len(row) != len(frames):
+            raise DataError(
+                f"{where}: object {object_id} has {len(row)} masks for {len(frames)} annotated frames"
+            )
+        place = f"{where}, object {object_id}"
+        areas.append(
+            [
+                area(rle, video.height, video.width, f"{place}, annotated frame {k}")
+                for k, rle in enumerate(row)
+            ]
+        )
+    return areas
+
+
+class _ShardWriter:
+    """Tars of about `shard_bytes`, each put in place when it is complete."""
+
+    def __init__(self, out: Path, shard_bytes: int) -> None:
+        self.out = out
+        self.shard_bytes = shard_bytes
+        self.number = len(list(out.glob("*.tar")))
+        self.filled = 0
+        self.file: BinaryIO | None = None
+        self.tar: Any = None
+
+    def __enter__(self) -> _ShardWriter:
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is None:
+            self._close()
+        elif self.file:
+            self.file.close()
+            self._partial.unlink()
+
+    @property
+    def _partial(self) -> Path:
+        return self.out / f".{self.number:06d}.tar.tmp"
+
+    def write(self, key: str, members: Members) -> None:
+        """Append a sample; its members stay in the order given."""
+        if self.tar is None:
+            self.file = self._partial.open("wb")
+            self.tar = TarWriter(self.file, encoder=False, mtime=0)
+        for name, raw in members.items():
+            # One call a member: TarWriter sorts the members of a call by name, and meta.json must come first.
+            self.tar.write({"__key__": key, name: raw})
+            self.filled += len(raw)
+        if self.filled >= self.shard_bytes:
+            self._close()
+
+    def _close(self) -> None:
+        if self.file is None:
+            return
+        self.tar.close()
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        os.replace(self._partial, self.out / f"{self.number:06d}.tar")
+        self.number, self.filled, self.file, self.tar = self.number + 1, 0, None, None
+
+
+def _claim(out: Path, source: VideoSource, options: ConvertOptions) -> dict[str, Any]:
+    """Note in `out` what is converted into it, or check that the note there says the same."""
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "source": {"module": type(source).__module__} | asdict(cast(Any, source)),
+        "options": {"shard_bytes": options.shard_bytes} | asdict(options.encode),
+    }
+    record = json.loads(json.dumps(record, default=lambda path: str(Path(path).resolve())))
+    path = out / RECORD_NAME
+    if path.is_file():
+        try:
+            earlier = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise DataError(f"{path}: not JSON ({error}); convert into an empty folder") from error
+        differing = [k for k in record if not isinstance(earlier, dict) or earlier.get(k) != record[k]]
+        if differing:
+            raise DataError(
+                f"{out}: holds a conversion with another {' and '.join(differing)} (see {path.name}); "
+                "convert into an empty folder"
+            )
+    elif any(out.glob("*.tar")):
+        raise DataError(f"{out}: holds .tar files that no conversion noted; convert into an empty folder")
+    _write_json(path, record)
+    return record
+
+
+def _finished_keys(out: Path) -> set[str]:
+    """Keys in the shards that an interrupted conversion completed."""
+    shards = sorted(out.glob("*.tar"))
+    expected = [f"{number:06d}.tar" for number in range(len(shards))]
+    if [shard.name for shard in shards] != expected:
+        raise DataError(
+            f"{out}: shards are not numbered 000000.tar, 000001.tar, ...; convert into an empty folder"
+        )
+    return {key for shard in shards for key, _ in scan(shard)}
+
+
+def _finish(out: Path, record: dict[str, Any], skipped: list[str]) -> ConvertReport:
+    """Write the index and the report."""
+    index = ShardIndex.build(out)
+    index.save()
+    sizes = index.columns.shard_sizes
+    report = ConvertReport(
+        clips=len(index),
+        annotated_frames=int(index.n_frames.sum()),
+        objects=int(index.n_objects.sum()),
+        shards=len(sizes),
+        bytes=int(sizes.sum()),
+        fingerprint=index.fingerprint,
+        skipped=tuple(skipped),
+    )
+    _write_json(out / RECORD_NAME, record | {"report": asdict(report)})
+    return report
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,290 @@
+"""Conversion: what comes out of the shards is what went in."""
+
+import gc
+import io
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+from pycocotools import mask as coco
+
+from data.clip import AnnotatedVideo, DataError
+from data.encode import EncodeOptions
+from data.index import ShardIndex
+from data.sources import load_source
+from data.write import ConvertOptions, convert
+from tests.data.sav_folder import encode_rle, number_in, numbered_frame, write_annotation, write_video
+
+FAST = EncodeOptions(preset="ultrafast")
+
+
+def to_shards(folder, out, media="proxy", **options):
+    encode = EncodeOptions(media=media, preset="ultrafast")
+    return convert(load_source("sav", folder.root), out, ConvertOptions(encode, **options))
+
+
+def pictures(raw):
+    with av.open(io.BytesIO(raw)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves the tars it has read open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_plain_webdataset_reads_the_shards(sav, tmp_path):
+    sav.add("Dog_1").add("cat-2", frames=3)
+    report = to_shards(sav, tmp_path / "out", shard_bytes=1)
+    assert (report.clips, report.shards, report.annotated_frames, report.skipped) == (2, 2, 12, ())
+    url = str(tmp_path / "out" / "{000000..000001}.tar")
+    samples = list(webdataset.WebDataset(url, shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == ["dog_1", "cat-2"]
+    for sample in samples:
+        assert {name for name in sample if "__" not in name} == {"meta.json", "masks.json", "mp4"}
+    assert json.loads(samples[0]["meta.json"])["license"] == "CC BY 4.0"
+    gc.collect()
+
+
+def test_masks_survive_bit_for_bit(sav, tmp_path):
+    sav.add("a").add("b", frames=4, height=40, width=48)
+    to_shards(sav, tmp_path / "out")
+    index = ShardIndex.load(tmp_path / "out")
+    for i in range(2):
+        sample, expected = index[i], sav.masks[index[i].key]
+        stored = json.loads(index.read(i, "masks.json"))
+        assert stored["size"] == [sample.height, sample.width]
+        for o, row in enumerate(stored["counts"]):
+            for k, counts in enumerate(row):
+                if counts:
+                    found = coco.decode({"size": stored["size"], "counts": counts.encode()})
+                    assert np.array_equal(found, expected[k, o])
+                assert bool(counts) == expected[k, o].any() == sample.visible[o, k]
+
+
+@pytest.mark.parametrize("media", ["proxy", "jpeg", "original"])
+def test_annotated_frame_k_is_source_frame_4k(sav, tmp_path, media):
+    sav.add("a", frames=20)
+    to_shards(sav, tmp_path / "out", media)
+    index = ShardIndex.load(tmp_path / "out")
+    sample, meta = index[0], index.meta(0)
+    raw = index.read(0, sample.media)
+    if media == "jpeg":
+        assert sample.media == "jpgs"
+        found = [np.asarray(Image.open(io.BytesIO(index.read(0, "jpgs", *span)))) for span in meta.jpgs]
+    else:
+        found = pictures(raw)
+        assert len(found) == sample.media_frames == (20 if media == "proxy" else 77)
+        found = [found[k] for k in sample.frame_index]
+    assert [number_in(frame) for frame in found] == [4 * k for k in range(20)] == list(meta.source_frames)
+    for k, frame in enumerate(found):
+        assert np.abs(frame.astype(int) - numbered_frame(4 * k, 32, 64)).mean() < 3
+    if media == "original":
+        assert raw == (sav.root / "a.mp4").read_bytes()
+        assert (sample.is_proxy, sample.fps, meta.keyframes) == (False, 24, (0,))
+    else:
+        assert (sample.is_proxy, sample.fps, meta.ann_stride) == (True, 6, 4)
+
+
+def test_the_proxy_has_a_keyframe_every_eight_frames_and_no_b_frames(sav, tmp_path):
+    sav.add("a", frames=20)
+    to_shards(sav, tmp_path / "out")
+    index = ShardIndex.load(tmp_path / "out")
+    with av.open(io.BytesIO(index.read(0, "mp4"))) as container:
+        stream = container.streams.video[0]
+        packets = [p for p in container.demux(stream) if p.size]
+        assert stream.codec_context.has_b_frames == 0
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert float(stream.average_rate) == 6
+        assert [p.pts for p in packets] == sorted(p.pts for p in packets)
+    keyframes = tuple(k for k, packet in enumerate(packets) if packet.is_keyframe)
+    assert keyframes == (0, 8, 16) == index.meta(0).keyframes
+
+
+def test_odd_sizes_are_padded_and_the_picture_stays_in_the_corner(sav, tmp_path):
+    height, width = 33, 65
+    masks = np.ones((3, 1, height, width), bool)
+    frames = [numbered_frame(n, height, width) for n in range(9)]
+    write_video(sav.root / "odd.mp4", frames, pix_fmt="yuv444p")
+    write_annotation(sav.root / "odd_manual.json", masks)
+    to_shards(sav, tmp_path / "out")
+    index = ShardIndex.load(tmp_path / "out")
+    sample = index[0]
+    assert (sample.height, sample.width, sample.media_height, sample.media_width) == (33, 65, 34, 66)
+    for k, frame in enumerate(pictures(index.read(0, "mp4"))):
+        assert frame.shape == (34, 66, 3)
+        assert np.abs(frame[:33, :65].astype(int) - frames[4 * k]).mean() < 4
+
+
+@pytest.mark.parametrize("media", ["proxy", "jpeg"])
+@pytest.mark.parametrize("turn", [90, -90, 180])
+def test_a_rotation_flag_is_applied_to_the_pictures(sav, tmp_path, turn, media):
+    upright = np.zeros((64, 32, 3) if turn % 180 else (32, 64, 3), np.uint8)
+    upright[:16, :16] = 255
+    stored = np.ascontiguousarray(np.rot90(upright, -turn // 90))  # the flag turns counterclockwise
+    write_video(sav.root / "a.mp4", [stored] * 5, rotation=turn)
+    write_annotation(sav.root / "a_manual.json", np.ones((2, 1, *upright.shape[:2]), bool))
+    to_shards(sav, tmp_path / "out", media)
+    index = ShardIndex.load(tmp_path / "out")
+    if media == "proxy":
+        found = pictures(index.read(0, "mp4"))[1]
+    else:
+        found = np.asarray(Image.open(io.BytesIO(index.read(0, "jpgs", *index.meta(0).jpgs[1]))))
+    assert np.abs(found.astype(int) - upright).mean() < 8
+
+
+def test_same_input_same_bytes_with_any_number_of_workers(sav, tmp_path):
+    for number in range(5):
+        sav.add(f"clip_{number}", frames=4)
+    to_shards(sav, tmp_path / "one", shard_bytes=4000)
+    to_shards(sav, tmp_path / "two", shard_bytes=4000, workers=3)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(names) > 3
+    assert names == sorted(path.name for path in (tmp_path / "two").iterdir())
+    for name in set(names) - {"convert.json"}:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+class Stop(Exception):
+    pass
+
+
+def test_an_interrupted_conversion_goes_on_and_ends_with_the_same_bytes(sav, tmp_path):
+    for number in range(5):
+        sav.add(f"clip_{number}", frames=3)
+    options = ConvertOptions(FAST, shard_bytes=1)
+    source = load_source("sav", sav.root)
+
+    def stop(done, total):
+        assert total == 5
+        if done == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        convert(source, tmp_path / "out", options, stop)
+    first = tmp_path / "out" / "000000.tar"
+    before = first.stat().st_mtime_ns
+    assert not list((tmp_path / "out").glob(".*.tmp"))
+    report = convert(source, tmp_path / "out", options)
+    assert first.stat().st_mtime_ns == before
+    assert report == convert(source, tmp_path / "whole", options)
+    for path in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_folder_with_another_conversion_is_left_alone(sav, tmp_path):
+    sav.add("a", frames=3)
+    to_shards(sav, tmp_path / "out")
+    with pytest.raises(DataError, match="holds a conversion with another options.*empty folder"):
+        to_shards(sav, tmp_path / "out", media="jpeg")
+    (tmp_path / "out" / "convert.json").unlink()
+    with pytest.raises(DataError, match="no conversion noted"):
+        to_shards(sav, tmp_path / "out")
+
+
+@pytest.mark.parametrize("media", ["proxy", "jpeg", "original"])
+def test_a_bad_video_is_left_out_and_named_and_the_rest_is_converted(sav, tmp_path, media):
+    for name in ("cut", "empty", "garbage", "good", "short", "size"):
+        sav.add(name, frames=5)
+    root = sav.root
+    (root / "cut.mp4").write_bytes((root / "cut.mp4").read_bytes()[:900])
+    (root / "empty.mp4").write_bytes(b"")
+    (root / "garbage.mp4").write_bytes(bytes(range(256)) * 40)
+    write_video(root / "short.mp4", [numbered_frame(n, 32, 64) for n in range(16)])
+    write_video(root / "size.mp4", [numbered_frame(n, 48, 64) for n in range(17)])
+    report = to_shards(sav, tmp_path / "out", media)
+    assert report.clips == 1
+    for name, reason in {
+        "cut": "damaged or not a video",
+        "empty": "damaged or not a video",
+        "garbage": "damaged or not a video",
+        "short": "has 16 frames, the last annotated frame is number 16",
+        "size": "frames are 48x64, masks are 32x64",
+    }.items():
+        (line,) = [line for line in report.skipped if f"{name}.mp4" in line]
+        assert reason in line
+    assert json.loads((tmp_path / "out" / "convert.json").read_text())["report"]["skipped"] == list(
+        report.skipped
+    )
+
+
+def test_nothing_to_convert_is_an_error(sav, tmp_path):
+    sav.add("a", frames=3)
+    (sav.root / "a.mp4").write_bytes(b"")
+    with pytest.raises(DataError, match=r"no clip could be converted; the first problem: .*a\.mp4"):
+        to_shards(sav, tmp_path / "out")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A source of ready clips."""
+
+    root: Path
+    videos: tuple[AnnotatedVideo, ...] = ()
+
+    def __len__(self):
+        return len(self.videos)
+
+    def clips(self):
+        return iter(self.videos)
+
+
+@pytest.fixture
+def image(tmp_path):
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[5:, 10:] = (200, 30, 90)
+    mask = picture[..., 0] > 0
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    return AnnotatedVideo(
+        key="a",
+        media=tmp_path / "a.png",
+        height=20,
+        width=30,
+        fps=0,
+        frame_index=(0,),
+        object_ids=(7,),
+        masks=((encode_rle(mask)["counts"],),),
+        meta={},
+    )
+
+
+def test_images_become_one_jpeg_each_and_jpegs_stay_as_they_are(image, tmp_path):
+    Image.open(image.media).save(tmp_path / "b.jpg", quality=80)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.open(image.media).save(tmp_path / "c.jpg", exif=turned)
+    others = [replace(image, key=key, media=tmp_path / f"{key}.jpg") for key in "bc"]
+    convert(Given(tmp_path, (image, *others)), tmp_path / "out")
+    index = ShardIndex.load(tmp_path / "out")
+    assert [index[i].kind for i in range(3)] == ["image"] * 3
+    assert (index[0].media, index[0].fps, index[0].n_frames, index[0].object_ids) == ("jpg", 0, 1, (7,))
+    assert index.read(1, "jpg") == (tmp_path / "b.jpg").read_bytes()
+    found = np.asarray(Image.open(io.BytesIO(index.read(0, "jpg"))))
+    assert np.abs(found.astype(int) - np.asarray(Image.open(image.media))).mean() < 4
+    assert Image.open(io.BytesIO(index.read(2, "jpg"))).getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"key": "A.b"}, "a key must match"),
+        ({"masks": ()}, "0 rows of masks for 1 objects"),
+        ({"masks": (("", ""),)}, "object 7 has 2 masks for 1 annotated frames"),
+        ({"masks": (("zz",),)}, "object 7, annotated frame 0: not a COCO RLE"),
+        ({"height": 21}, r"annotated frame 0: not a COCO RLE of a 21x30 mask"),
+        ({"masks": (("",),), "height": 21}, "frames are 20x30, masks are 21x30"),
+        ({"frame_index": ()}, "annotated frames must be rising"),
+        ({"media": Path("nowhere.png")}, r'nowhere\.png, clip "a": no such file'),
+    ],
+)
+def test_a_wrong_clip_is_named(image, tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        convert(Given(tmp_path, (replace(image, **changes),)), tmp_path / "out")
+
+
+def test_two_clips_with_one_key_are_named(image, tmp_path):
+    report = convert(Given(tmp_path, (image, image)), tmp_path / "out")
+    assert report.clips == 1
+    assert 'another clip is called "a" too' in report.skipped[0]
