@@ -1,0 +1,183 @@
+"""Frames and masks brought to model size, flipped, turned, sheared and coloured in one pass.
+
+Frames: bilinear. Where the picture is larger than the model, the axes that are larger are first shrunk to the model's
+size with antialiasing (a triangle filter, as PIL and torchvision); the reference turns at full size and shrinks then.
+Masks: the same two steps on grey levels, and a pixel belongs to the object from one half on. A picture that is neither
+turned nor sheared is resized straight to the square, with the same filter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from data.colour import Colour
+from data.decode import Masklet
+
+FILL = (123.0, 116.0, 103.0)  # the reference's; close to the mean colour that normalisation subtracts
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the pixels go. `angle` and `shear` in degrees, None if the picture is neither turned nor sheared."""
+
+    flip_x: bool = False
+    flip_y: bool = False
+    transpose: bool = False
+    affine: tuple[float, float] | None = None
+
+    def matrix(self, height: int, width: int) -> Tensor:
+        """From places in the result to places in the picture, both in [-1, 1] over the full side: (2, 2) float64.
+
+        Resizing is the identity in these coordinates. Order as in the reference: flip the picture, turn and shear it
+        at its own size, resize; then transpose.
+        """
+        result = torch.eye(2, dtype=torch.float64)
+        if self.affine is not None:
+            to_px = torch.tensor([[width / 2], [height / 2]], dtype=torch.float64)
+            result = _unturn(*self.affine) * to_px.T / to_px
+        if self.transpose:
+            result = result.flip(1)
+        signs = torch.tensor(
+            [[-1.0 if self.flip_x else 1.0], [-1.0 if self.flip_y else 1.0]], dtype=torch.float64
+        )
+        return signs * result
+
+    def without_affine(self) -> Geometry:
+        """Flips and transposition alone."""
+        return replace(self, affine=None)
+
+
+def _unturn(angle: float, shear: float) -> Tensor:
+    """Inverse of turn(angle) @ shear_x(shear), y pointing down as in torchvision's `affine`."""
+    turn, slope = math.radians(angle), math.tan(math.radians(shear))
+    a, c = math.cos(turn), math.sin(turn)
+    b, d = -a * slope - c, -c * slope + a
+    return torch.tensor([[d, -b], [-c, a]], dtype=torch.float64)  # the determinant is 1
+
+
+def resize(frames: NDArray[np.uint8], height: int, width: int) -> Tensor:
+    """(T, H, W, 3) uint8 -> (T, 3, height, width) uint8, bilinear, antialiased where it shrinks."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if pixels.shape[2:] == (height, width):
+        return pixels
+    return F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
+
+
+def warp_frames(
+    frames: NDArray[np.uint8], geometry: Geometry, colours: Sequence[Colour], size: int
+) -> Tensor:
+    """(T, H, W, 3) uint8 -> (T, 3, size, size) uint8, moved and then coloured; `colours` has one entry a frame."""
+    height, width = frames.shape[1:3]
+    if geometry.affine is None:
+        pixels, grid = flip(resize(frames, size, size), geometry), None
+        if not any(colours):
+            return pixels.contiguous()
+    else:
+        pixels = resize(frames, min(height, size), min(width, size))
+        theta = torch.cat([geometry.matrix(height, width), torch.zeros(2, 1)], 1).float()
+        grid = F.affine_grid(theta[None], [1, 3, size, size], align_corners=False)
+    result = torch.empty(len(frames), 3, size, size, dtype=torch.uint8)
+    work = torch.empty(1, *pixels.shape[1:])
+    fill = torch.tensor(FILL)
+    for t, colour in enumerate(colours):
+        work.copy_(pixels[t])
+        if grid is not None:
+            placed = F.grid_sample(work.sub_(fill.view(3, 1, 1)), grid, align_corners=False)[0].flatten(1)
+            mean, base = placed.mean(1) + fill, fill
+        else:
+            placed = work[0].flatten(1)
+            mean, base = placed.mean(1), torch.zeros(3)
+        matrix = colour.matrix(mean).float()
+        offset = matrix[:, :3] @ base + matrix[:, 3] + 0.5  # one half: conversion to uint8 cuts off
+        result[t].view(3, -1).copy_(torch.addmm(offset[:, None], matrix[:, :3], placed).clamp_(0, 255))
+    return result
+
+
+def flip(pictures: Tensor, geometry: Geometry) -> Tensor:
+    """The part of `geometry` that only exchanges pixels, on (..., S, S)."""
+    sides = [side for side, is_flipped in ((-1, geometry.flip_x), (-2, geometry.flip_y)) if is_flipped]
+    pictures = pictures.flip(sides) if sides else pictures
+    return pictures.transpose(-1, -2) if geometry.transpose else pictures
+
+
+def warp_masks(masklets: Sequence[Masklet], geometry: Geometry, size: int) -> Tensor:
+    """Masks of O objects in T frames at model size, (T, O, size, size) bool."""
+    result = torch.zeros(len(masklets[0].crop), len(masklets), size, size, dtype=torch.bool)
+    for k, masklet in enumerate(masklets):
+        if geometry.affine is None:
+            grey, top, left = _resized(masklet, size, size)
+            result[:, k, top : top + grey.shape[1], left : left + grey.shape[2]] = (
+                torch.from_numpy(grey) > 127
+            )
+        else:
+            _turn(masklet, geometry.matrix(masklet.height, masklet.width), result[:, k])
+    return flip(result, geometry).contiguous() if geometry.affine is None else result
+
+
+def _resized(masklet: Masklet, height: int, width: int) -> tuple[NDArray[np.uint8], int, int]:
+    """The object as grey levels in a picture of another size: (T, h, w), and its first row and column there."""
+    grey = masklet.crop * np.uint8(255)
+    if (masklet.height, masklet.width) == (height, width):
+        return grey, masklet.top, masklet.left
+    rows = _Span.of(masklet.top, grey.shape[1], masklet.height, height)
+    columns = _Span.of(masklet.left, grey.shape[2], masklet.width, width)
+    padded = np.pad(grey, ((0, 0), rows.padding, columns.padding))
+    box = (columns.box[0], rows.box[0], columns.box[1], rows.box[1])
+    side = (columns.length, rows.length)
+    pictures = [Image.fromarray(mask).resize(side, Image.Resampling.BILINEAR, box=box) for mask in padded]
+    return np.stack([np.asarray(picture) for picture in pictures]), rows.first, columns.first
+
+
+class _Span:
+    """One axis of a crop that is resized exactly as if the whole picture were."""
+
+    def __init__(self, first: int, length: int, padding: tuple[int, int], box: tuple[float, float]) -> None:
+        self.first, self.length = first, length  # in the result
+        self.padding = padding  # zeros to put around the crop, so that the filter finds what it would find
+        self.box = box  # the part of the padded crop that becomes the result
+
+    @classmethod
+    def of(cls, start: int, length: int, side: int, new_side: int) -> _Span:
+        scale = side / new_side
+        reach = max(1.0, scale)  # of the filter, in pixels of the picture
+        first = max(0, math.floor((start - reach) / scale))
+        last = min(new_side, math.ceil((start + length + reach) / scale))
+        low = min(start, max(0, math.floor(first * scale - reach)))
+        high = max(start + length, min(side, math.ceil(last * scale + reach)))
+        box = (max(0.0, first * scale - low), min(float(high - low), last * scale - low))
+        return cls(first, last - first, (start - low, high - start - length), box)
+
+
+def _turn(masklet: Masklet, matrix: Tensor, result: Tensor) -> None:
+    """Draw a turned object into (T, S, S) bool; only the window that it can reach is looked at."""
+    size = result.shape[-1]
+    height, width = min(masklet.height, size), min(masklet.width, size)
+    grey, top, left = _resized(masklet, height, width)
+    h, w = grey.shape[1:]
+    # Corners of the object, one pixel further out, in [-1, 1]; then where they come to lie, in pixels of the result.
+    xs = torch.tensor([left - 1, left + w + 1], dtype=torch.float64) / width * 2 - 1
+    ys = torch.tensor([top - 1, top + h + 1], dtype=torch.float64) / height * 2 - 1
+    corners = torch.cartesian_prod(xs, ys) @ torch.linalg.inv(matrix).T
+    places = (corners + 1) / 2 * size
+    x0, y0 = (max(0, math.floor(v)) for v in places.amin(0).tolist())
+    x1, y1 = (min(size, math.ceil(v)) for v in places.amax(0).tolist())
+    if x0 >= x1 or y0 >= y1:
+        return
+    x = (torch.arange(x0, x1, dtype=torch.float64) + 0.5) / size * 2 - 1
+    y = (torch.arange(y0, y1, dtype=torch.float64) + 0.5) / size * 2 - 1
+    source_x = matrix[0, 0] * x[None, :] + matrix[0, 1] * y[:, None]
+    source_y = matrix[1, 0] * x[None, :] + matrix[1, 1] * y[:, None]
+    grid = torch.stack(
+        [((source_x + 1) * width - 2 * left) / w - 1, ((source_y + 1) * height - 2 * top) / h - 1], -1
+    )
+    levels = F.grid_sample(torch.from_numpy(grey).float()[None], grid.float()[None], align_corners=False)[0]
+    result[:, y0:y1, x0:x1] = levels > 127.5
