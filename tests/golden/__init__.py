@@ -49,6 +49,14 @@ def case(name: str) -> Case:
     return Case(json.loads(str(arrays.pop("meta"))), arrays)
 
 
+def names(prefix: str) -> list[str]:
+    """All cases that begin with `prefix`, such as "loss_"; there is at least one."""
+    found = sorted(path.stem for path in (FOLDER / "open").glob(f"{prefix}*.npz"))
+    if not found:
+        raise FileNotFoundError(f"no case {prefix}* in {FOLDER / 'open'}")
+    return found
+
+
 def manifest(model: str) -> dict[str, list[int]]:
     """{key: shape} of the official file of `model`, such as "sam2.1_t" or "sam2_b+"."""
     version, size = model.rsplit("_", 1)
