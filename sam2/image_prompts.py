@@ -1,0 +1,145 @@
+"""Clicks, boxes and rough masks on an image, checked and brought to the model's pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from sam2.types import Prompt
+
+# -1 padding, 0 background, 1 object, 2 and 3 the corners of a box
+_LABELS = (-1, 0, 1, 2, 3)
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be meant: wrong shape, missing labels, a box turned inside out."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where prompts are drawn: an image of `height` x `width`, seen by a model of `size_px` x `size_px`.
+
+    With `normalize`, coordinates are pixels of the image; without, they are fractions of its sides.
+    """
+
+    height: int
+    width: int
+    size_px: int
+    device: torch.device
+    normalize: bool = True
+
+    def place(self, coords: Tensor) -> Tensor:
+        """Coordinates x, y (..., 2) in model pixels, on the device."""
+        coords = coords.to(self.device)
+        if self.normalize:
+            coords = coords / coords.new_tensor([self.width, self.height])
+        return coords * self.size_px
+
+
+def build_prompt(
+    canvas: Canvas,
+    points: ArrayLike | Tensor | None = None,
+    labels: ArrayLike | Tensor | None = None,
+    box: ArrayLike | Tensor | None = None,
+    mask: ArrayLike | Tensor | None = None,
+) -> Prompt:
+    """One prompt for B objects of an image.
+
+    Args:
+        canvas: image and model sizes.
+        points: x, y of clicks, (P, 2) for one object or (B, P, 2).
+        labels: (P,) or (B, P); 1 object, 0 background.
+        box: x1, y1, x2, y2, (4,) for one object or (B, 4).
+        mask: low-resolution logits of an earlier answer, (1, 4h, 4w) or (B, 1, 4h, 4w).
+
+    Raises:
+        PromptError: naming the argument, what it is and what it should be.
+    """
+    parts = []
+    if box is not None:
+        parts.append(_corners(canvas, box))
+    if points is not None or labels is not None:
+        parts.append(_clicks(canvas, points, labels))
+    objects = {len(part) for part, _ in parts}
+    if len(objects) > 1:
+        raise PromptError(
+            f"box is for {len(parts[0][0])} objects, point_coords for {len(parts[1][0])}; "
+            "give point_coords as BxNx2 with one row of points for each box"
+        )
+    logits = None if mask is None else _logits(canvas, mask)
+    count = objects.pop() if objects else 1 if logits is None else len(logits)
+    if logits is not None and len(logits) not in (1, count):
+        raise PromptError(f"mask_input is for {len(logits)} objects, the other prompts for {count}")
+    if not parts:
+        parts.append((torch.zeros(count, 0, 2), torch.zeros(count, 0)))
+    return Prompt(
+        torch.cat([coords.to(canvas.device) for coords, _ in parts], dim=1),
+        torch.cat([kinds.to(canvas.device, torch.int64) for _, kinds in parts], dim=1),
+        None if logits is None else logits.expand(count, -1, -1, -1),
+    )
+
+
+def _clicks(
+    canvas: Canvas, points: ArrayLike | Tensor | None, labels: ArrayLike | Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if points is None or labels is None:
+        given, lacking = (
+            ("point_coords", "point_labels") if labels is None else ("point_labels", "point_coords")
+        )
+        raise PromptError(f"{given} without {lacking}; every point needs its label (1 object, 0 background)")
+    coords, kinds = _floats("point_coords", points), _floats("point_labels", labels)
+    if coords.dim() not in (2, 3) or coords.shape[-1] != 2:
+        raise PromptError(f"point_coords has shape {_shape(coords)}, expected Nx2 or BxNx2 (x, y)")
+    if kinds.shape != coords.shape[:-1]:
+        raise PromptError(f"point_labels has shape {_shape(kinds)}, but point_coords {_shape(coords)}")
+    bad = kinds[~torch.isin(kinds, kinds.new_tensor(_LABELS))]
+    if len(bad):
+        raise PromptError(f"point_labels holds {bad[0].item():g}; expected 1 (object) or 0 (background)")
+    coords, kinds = (coords[None], kinds[None]) if coords.dim() == 2 else (coords, kinds)
+    return canvas.place(coords), kinds
+
+
+def _corners(canvas: Canvas, box: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+    boxes = _floats("box", box)
+    if boxes.dim() not in (1, 2) or boxes.shape[-1] != 4 or not len(boxes):
+        raise PromptError(f"box has shape {_shape(boxes)}, expected 4 or Nx4 (x1, y1, x2, y2)")
+    boxes = boxes.reshape(-1, 4)
+    for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        if x1 >= x2 or y1 >= y2:
+            raise PromptError(
+                f"box {i} is ({x1:g}, {y1:g}, {x2:g}, {y2:g}); expected x1 < x2 and y1 < y2, not x, y, width, height"
+            )
+    return canvas.place(boxes.view(-1, 2, 2)), torch.tensor([[2, 3]]).expand(len(boxes), 2)
+
+
+def _logits(canvas: Canvas, mask: ArrayLike | Tensor) -> Tensor:
+    logits = _floats("mask_input", mask)
+    side = canvas.size_px // 4
+    if logits.dim() not in (3, 4) or logits.shape[-3:] != (1, side, side):
+        raise PromptError(
+            f"mask_input has shape {_shape(logits)}, expected 1x{side}x{side} or Bx1x{side}x{side}: one of the "
+            "low-resolution logits that predict returned, kept as [k:k+1]"
+        )
+    return logits.reshape(-1, 1, side, side).to(canvas.device)
+
+
+def _floats(name: str, values: ArrayLike | Tensor) -> Tensor:
+    try:
+        # numpy first: it takes lists of arrays, which torch reads element by element
+        tensor = (
+            values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float32))
+        )
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"{name} is no array of numbers: {error}") from error
+    tensor = tensor.detach().float()
+    if not tensor.isfinite().all():
+        raise PromptError(f"{name} holds infinite or undefined numbers")
+    return tensor
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "()"
