@@ -67,13 +67,6 @@ def test_an_official_file_comes_back_byte_for_byte(name, tmp_path, monkeypatch):
     for key, tensor in exported["model"].items():
         assert tensor.dtype == torch.float32 and torch.equal(tensor, official[key]), key
     (tmp_path / "ours.pt").unlink()
-    assert sum(p.numel() for p in model.parameters()) == golden_parameters(name)
-
-
-def golden_parameters(name):
-    sizes = {"t": 38_945_986, "s": 46_043_842, "b+": 80_833_666, "l": 224_430_130}
-    version, size = name.split("_")
-    return sizes[size] + (16_512 if version == "sam2.1" else 0)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,14 @@
 import dataclasses
 
 import pytest
+import torch
 
+from sam2.model.sam2 import SAM2
 from sam2.variants import VARIANTS, UnknownVariantError, resolve
 
 OFFICIAL = ["t", "s", "b+", "l"]
+# published with the weights; 2.1 adds 16,512
+PARAMETERS = {"t": 38_945_986, "s": 46_043_842, "b+": 80_833_666, "l": 224_430_130}
 LONG = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
 
 
@@ -25,6 +29,16 @@ def test_every_official_spelling_means_the_same_model(size, version):
         f"facebook/sam{version}-hiera-{page}",
     ]:
         assert resolve(name) is expected, name
+
+
+@pytest.mark.parametrize("size", OFFICIAL)
+def test_the_models_have_the_published_number_of_parameters(size):
+    counts = {}
+    for version in ("2", "2.1"):
+        with torch.device("meta"):
+            model = SAM2(VARIANTS[f"sam{version}_{size}"])
+        counts[version] = sum(parameter.numel() for parameter in model.parameters())
+    assert counts == {"2": PARAMETERS[size], "2.1": PARAMETERS[size] + 16_512}
 
 
 def test_an_unknown_name_lists_the_close_and_the_known():
