@@ -143,13 +143,10 @@ def _rate(name: str, config: OptimConfig, blocks: dict[str, int]) -> tuple[str, 
     if not name.startswith(_TRUNK):
         return "neck", lr
     inside = name.removeprefix(_TRUNK)
-    if inside.startswith("pos_embed"):
-        return "trunk position", lr  # the reference exempts position embeddings from layer decay
     block = _BLOCK.match(inside)
-    if block:
-        depth = blocks[block[1]] + 1
-    else:
-        depth = 0 if "patch_embed" in inside else len(blocks) + 1
+    if block is None and "patch_embed" not in inside:
+        return "trunk", lr  # position embeddings: the reference exempts them from layer decay
+    depth = blocks[block[1]] + 1 if block else 0
     return f"trunk layer {depth}", lr * config.layer_decay ** (len(blocks) + 1 - depth)
 
 
