@@ -1,6 +1,6 @@
 """Predictions without a model: what any model must beat.
 
-Both are per-object masks, scored by the same engine as a model's (`sam2.evaluation.jf.score_masks`).
+They are per-object masks, scored by the same engine as a model's (`sam2.evaluation.jf.score_masks`).
 """
 
 from __future__ import annotations
@@ -39,6 +39,16 @@ def everything_foreground(masks: Bools) -> Bools:
     """Every pixel of every frame belongs to every object: (T, O, H, W), a view of one value."""
     _check(masks)
     return np.broadcast_to(np.True_, masks.shape)
+
+
+def all_foreground(masks: Bools) -> Bools:
+    """Every object is the union of all objects' true masks, frame by frame: (T, O, H, W), a view.
+
+    What a perfect segmentation that cannot tell objects apart would score. It knows the truth of every frame, so it
+    is a high bar where objects are few, and the one to beat for a claim that objects are followed.
+    """
+    _check(masks)
+    return np.broadcast_to(masks.any(axis=1, keepdims=True), masks.shape)
 
 
 def _check(masks: Bools) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sam2.evaluation.baselines import copy_first_mask, everything_foreground, object_masks
+from sam2.evaluation.baselines import all_foreground, copy_first_mask, everything_foreground, object_masks
 from sam2.evaluation.jf import score_masks, score_sequence
 
 
@@ -51,10 +51,22 @@ def test_everything_foreground_scores_the_share_of_the_image(ids):
     assert scores.f[0].tolist() == [0.0, 1.0]  # neither the whole image nor an absent object has a boundary
 
 
+def test_all_foreground_gives_every_object_the_union_of_the_true_masks(ids):
+    masks = object_masks(ids)[1]
+    predicted = all_foreground(masks)
+    np.testing.assert_array_equal(predicted[:, 0], ids > 0)
+    np.testing.assert_array_equal(predicted[:, 1], ids > 0)
+    scores = score_masks(masks, predicted)
+    assert scores.j[0].tolist() == [1.0, 0.0]  # one object alone is right, the absent one is a ghost
+    assert scores.j[2].tolist() == [36 / 96, 60 / 96]
+
+
 @pytest.mark.parametrize("masks", [np.zeros((2, 3, 4), bool), np.zeros((1, 2, 3, 4), np.uint8)])
 def test_baselines_take_masks_only(masks):
     with pytest.raises(ValueError, match=r"\(T, O, H, W\) bool"):
         copy_first_mask(masks)
+    with pytest.raises(ValueError, match=r"\(T, O, H, W\) bool"):
+        all_foreground(masks)
     with pytest.raises(ValueError, match=r"\(T, O, H, W\) bool"):
         everything_foreground(masks)
 
