@@ -19,6 +19,7 @@ Source: Perazzi et al., CVPR 2016; Pont-Tuset et al., arXiv 1704.00675. Held by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,7 +143,7 @@ def _pairs(gt: Maps, pred: Maps, dimensions: int) -> Iterator[tuple[NDArray[Any]
             raise ValueError(f"gt {gt.shape} and pred {pred.shape} must both be {layout} and of one size")
     truth, guess = iter(gt), iter(pred)
     missing = object()
-    for t in range(2**63):
+    for t in count():
         g, p = next(truth, missing), next(guess, missing)
         if g is missing and p is missing:
             return
