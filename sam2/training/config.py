@@ -1,0 +1,324 @@
+"""All settings of a run, typed. Recipes, groups in `configs/` and the command line fill these dataclasses.
+
+The parts that belong to a module (`DataConfig`, `PromptPolicy`, `LossConfig`, `OptimConfig`) live there. Nothing past
+`resolve` sees YAML or a DictConfig.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from data.module import DataConfig
+from data.prompts import PromptPolicy
+from sam2.training.losses import LossConfig
+from sam2.training.optim import OptimConfig
+from sam2.training.synthetic import SyntheticData, roots
+from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, to_plain
+from sam2.variants import UnknownVariantError
+from sam2.variants import resolve as resolve_variant
+
+
+def _positive(config: Any, where: str, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, int | float) and value <= 0:
+            raise ValueError(f"{where}.{name} is {value}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model, from which weights, and what of it trains.
+
+    Attributes:
+        name: a variant, ours (`sam2.1_b+`) or the official configuration name.
+        image_size: pixels; null: the variant's own (1024).
+        checkpoint: weights of the whole model to start from: official, Lightning or HF file.
+        trunk: weights of the trunk alone to start from: a timm or MAE Hiera file.
+        freeze: modules that keep their weights; names or patterns such as `image_encoder.trunk`, `*.norm*`.
+        drop_path: stochastic depth of the trunk, rising linearly to this rate.
+        activation_checkpointing: recompute the trunk's activations in the backward pass; slower, much less memory.
+    """
+
+    name: str = "sam2.1_b+"
+    image_size: int | None = None
+    checkpoint: Path | None = None
+    trunk: Path | None = None
+    freeze: tuple[str, ...] = ()
+    drop_path: float = 0.0
+    activation_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            resolve_variant(self.name)
+        except UnknownVariantError as error:
+            raise ValueError(f"model.name: {error}") from error
+        if self.image_size is not None and (self.image_size < 32 or self.image_size % 32):
+            raise ValueError(f"model.image_size is {self.image_size}; it must be a multiple of 32")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"model.drop_path is {self.drop_path}; it must be at least 0 and below 1")
+        if self.checkpoint is not None and self.trunk is not None:
+            raise ValueError("model.checkpoint and model.trunk are both set; the first holds a trunk already")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long, on what, and with which arithmetic.
+
+    Attributes:
+        max_steps: optimiser steps; exactly one of it and `epochs` is set.
+        epochs: passes over all data sets, repeats included.
+        accumulate: micro-batches per optimiser step.
+        clip: gradients longer than this (L2, all together) are shortened to it; 0: never.
+        strategy: `auto` is one process on one device and `ddp` on several.
+        devices: per node; `auto` is every visible GPU, or one CPU process.
+        nodes: machines; more than one needs SLURM or torchrun to start the processes.
+        accelerator: `auto` takes a GPU where there is one.
+        precision: `auto` is bf16-mixed where the hardware has it, else 32.
+        matmul: how float32 products may be rounded on GPUs (torch.set_float32_matmul_precision).
+        deterministic: only algorithms that repeat bit for bit; slower on GPUs.
+        max_bad_steps: so many steps in a row without finite gradients stop the run; fewer are skipped.
+        log_every: optimiser steps between two rows of metrics.
+    """
+
+    max_steps: int | None = None
+    epochs: float | None = None
+    accumulate: int = 1
+    clip: float = 0.1
+    strategy: Literal["auto", "ddp"] = "auto"
+    devices: int | Literal["auto"] = "auto"
+    nodes: int = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["auto", "32", "bf16-mixed"] = "auto"
+    matmul: Literal["highest", "high", "medium"] = "high"
+    deterministic: bool = False
+    max_bad_steps: int = 10
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        if (self.max_steps is None) == (self.epochs is None):
+            both = "both" if self.max_steps is not None else "neither"
+            raise ValueError(f"set trainer.max_steps or trainer.epochs, not {both}; the other one is null")
+        _positive(
+            self,
+            "trainer",
+            "max_steps",
+            "epochs",
+            "accumulate",
+            "devices",
+            "nodes",
+            "log_every",
+            "max_bad_steps",
+        )
+        if self.clip < 0:
+            raise ValueError(f"trainer.clip is {self.clip}; it must be 0 (off) or more")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When the run can be taken up again: `every_steps` or `every_minutes`, whichever comes first.
+
+    `keep` is how many older checkpoints stay beside the last one, in case that one turns out unreadable.
+    """
+
+    every_steps: int | None = 500
+    every_minutes: float | None = 15.0
+    keep: int = 1
+
+    def __post_init__(self) -> None:
+        _positive(self, "checkpoint", "every_steps", "every_minutes")
+        if self.keep < 0:
+            raise ValueError(f"checkpoint.keep is {self.keep}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """When held-out videos are tracked and scored.
+
+    Attributes:
+        every_steps: optimiser steps between two evaluations; null: none while training.
+        at_start: score the untrained model, to compare with.
+        at_end: score what training ends with.
+        videos: at most this many while training (the first ones); null: all. The start and the end take all.
+        max_objects: objects tracked together; bounds memory.
+        baselines: also score copying the first mask and calling everything foreground.
+        overlay: write a video of what was tracked.
+    """
+
+    every_steps: int | None = None
+    at_start: bool = False
+    at_end: bool = True
+    videos: int | None = None
+    max_objects: int = 16
+    baselines: bool = True
+    overlay: bool = True
+
+    def __post_init__(self) -> None:
+        _positive(self, "evaluate", "every_steps", "videos", "max_objects")
+
+
+@dataclass(frozen=True)
+class LoggerConfig:
+    """Where metrics go besides `metrics.csv`, which is always written.
+
+    Attributes:
+        kind: `csv` is the file alone.
+        project: W&B project.
+        entity: W&B team or user; null: the account's own.
+        mode: of W&B; `auto` is offline where no API key is set, so nothing ever asks for an account.
+        tags: W&B tags.
+    """
+
+    kind: Literal["csv", "tensorboard", "wandb"] = "csv"
+    project: str = "sam2-train"
+    entity: str | None = None
+    mode: Literal["auto", "online", "offline"] = "auto"
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LauncherConfig:
+    """How the processes of one run are started.
+
+    Attributes:
+        threads: CPU threads of each process; null: the cores divided among the processes of a machine.
+        timeout_s: a rank that waits longer than this for the others gives up.
+    """
+
+    threads: int | None = None
+    timeout_s: float = 1800.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "launcher", "threads", "timeout_s")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run.
+
+    Attributes:
+        name: of the recipe; names the folder in `runs`.
+        goal: one line for the report.
+        seed: everything random derives from it and the step.
+        synthetic: videos to make and train on instead of data of your own.
+        callbacks: the user's own Lightning callbacks, by any name.
+        runs: where run directories are made, `<runs>/<name>/<run_id>`.
+        run_id: `auto` continues the unfinished run of the same settings, or starts the next one.
+        run_dir: this very directory instead of one in `runs`.
+        resume: what to do with a run directory that has a run: `auto` continues it if the settings are the same,
+            `force` continues with the new settings, `never` refuses.
+    """
+
+    trainer: TrainerConfig
+    data: DataConfig = DataConfig()
+    synthetic: SyntheticData | None = None
+    name: str = ""
+    goal: str = ""
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    prompts: PromptPolicy = PromptPolicy()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    logger: LoggerConfig | Plugin = LoggerConfig()
+    launcher: LauncherConfig = LauncherConfig()
+    callbacks: dict[str, Plugin] = field(default_factory=dict)
+    runs: Path = field(default_factory=lambda: Path("runs").absolute())
+    run_id: str = "auto"
+    run_dir: Path | None = None
+    resume: Literal["auto", "force", "never"] = "auto"
+
+    @property
+    def image_size(self) -> int:
+        """Model pixels, S."""
+        return self.model.image_size or resolve_variant(self.model.name).image_size
+
+
+# What may differ between two starts of one run: where it lies and how it is watched, not what it computes.
+_INCIDENTAL = (
+    "goal",
+    "runs",
+    "run_id",
+    "run_dir",
+    "resume",
+    "logger",
+    "launcher",
+    "checkpoint",
+    "trainer.log_every",
+    "data.workers",
+    "data.prefetch",
+)
+
+
+def resolve(values: Mapping[str, Any], name: str) -> RunConfig:
+    """The typed settings of a run.
+
+    Args:
+        values: what Hydra composed, as plain mappings.
+        name: the recipe's name, where the settings themselves give none.
+
+    Raises:
+        ConfigError: naming the key, what was found and what was expected.
+    """
+    config = from_mapping(RunConfig, values)
+    if not config.name:
+        config = dataclasses.replace(config, name=name)
+    if config.run_id != Path(config.run_id).name or config.name != Path(config.name).name:
+        raise ConfigError(f"name and run_id are folder names, got {config.name!r} and {config.run_id!r}")
+    config = _with_synthetic(config)
+    _check_together(config)
+    return config
+
+
+def digest(config: RunConfig) -> str:
+    """Six hex digits that change with every setting that changes the result."""
+    decisive = {key: item for key, item in flatten(to_plain(config)).items() if not is_incidental(key)}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:6]
+
+
+def is_incidental(key: str) -> bool:
+    """Whether the dotted `key` may change between two starts of the same run."""
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in _INCIDENTAL)
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """Settings that change the result and differ, as `key: old there, new now`."""
+    before, after = flatten(to_plain(old)), flatten(to_plain(new))
+    changed = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
+    return [f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in changed if not is_incidental(k)]
+
+
+def _with_synthetic(config: RunConfig) -> RunConfig:
+    """Settings whose data are the videos to be made, where there are such."""
+    if config.synthetic is None:
+        return config
+    train, held_out = roots(config.synthetic, config.runs)
+    if config.data.datasets or config.data.root not in (None, train):
+        raise ConfigError(
+            "data.root and synthetic are both set; write synthetic=null to train on your own data"
+        )
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, root=train, val_root=held_out))
+
+
+def _check_together(config: RunConfig) -> None:
+    """What no part can know alone."""
+    if not config.data.parts():
+        raise ConfigError(
+            "there is nothing to train on; set data.root=/path/to/shards (`sam2 data convert` makes them)"
+        )
+    every = config.evaluate.every_steps
+    if every is not None and config.data.val_root is None:
+        raise ConfigError(
+            "evaluate.every_steps needs videos to evaluate on; set data.val_root, or every_steps to null"
+        )
+    steps = config.trainer.max_steps
+    if every is not None and steps is not None and every > steps:
+        raise ConfigError(
+            f"evaluate.every_steps is {every} but the run has {steps} steps; lower it, or set it to null"
+        )
