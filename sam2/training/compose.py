@@ -1,0 +1,246 @@
+"""From a command line to composed settings: the recipe is Hydra's primary config and draws groups from `configs/`.
+
+Hydra composes and expands sweeps; nothing else of it is used. One run goes through its compose API, `-m` through
+`hydra.main`, so that every sweeper and launcher plug-in works. Two things are done before Hydra sees the command line:
+`key=value` becomes `++key=value` unless it chooses a group, because which keys exist is for the typed schema to say
+(sam2/training/typed.py), not for the YAML that happens to be drawn in; and a group that the recipe does not draw is
+added instead of refused. Hydra's own folder is temporary: the run directory holds all there is to keep.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sam2.training.typed import ConfigError, closest
+
+HYDRA_VERSION_BASE = "1.3"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A command line taken apart: `recipe` is a file that exists, `overrides` are the user's `key=value`."""
+
+    recipe: Path
+    overrides: tuple[str, ...] = ()
+    is_sweep: bool = False
+    show: bool = False
+    help: bool = False
+
+
+def parse(argv: Sequence[str]) -> Invocation:
+    """Take `[recipe] [key=value ...] [-m] [--cfg] [--help]` apart.
+
+    Raises:
+        ConfigError: an unknown option, two recipes, or a recipe that does not exist.
+    """
+    flags = {"-m": "sweep", "--multirun": "sweep", "--cfg": "show", "-h": "help", "--help": "help"}
+    recipes, overrides, seen = [], [], set()
+    for word in argv:
+        if word in flags:
+            seen.add(flags[word])
+        elif word.startswith("-"):
+            near = closest(word, flags)
+            raise ConfigError(
+                f"unknown option '{word}'" + (f"; did you mean '{near}'?" if near else "; see --help")
+            )
+        elif ("=" in word or word.startswith(("~", "+"))) and not Path(word).is_file():
+            overrides.append(word)
+        elif word == "job" and "show" in seen:
+            continue  # Hydra's spelling, `--cfg job`
+        else:
+            recipes.append(word)
+    if len(recipes) > 1:
+        raise ConfigError(
+            f"one recipe at a time, got {' and '.join(recipes)}; settings are written key=value"
+        )
+    if "help" in seen:
+        return Invocation(Path(), help=True)
+    recipe = find_recipe(recipes[0] if recipes else "demo")
+    return Invocation(recipe, tuple(overrides), is_sweep="sweep" in seen, show="show" in seen)
+
+
+def shipped(folder: str) -> Path:
+    """The project's own `configs` or `recipes`: in the checkout, or inside an installed package."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / folder
+    return installed if installed.is_dir() else package.parent / folder
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(path.stem for path in shipped("recipes").glob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """The file meant by `name`: a path with or without `.yaml`, a run directory, or the name of a shipped recipe."""
+    given = Path(name).expanduser()
+    if (given / "config.yaml").is_file():
+        return (given / "config.yaml").resolve()
+    for folder in (Path.cwd(), shipped("recipes").parent, shipped("recipes")):
+        for spelling in (given, Path(f"{given}.yaml")):
+            if (folder / spelling).is_file() and spelling.suffix == ".yaml":
+                return (folder / spelling).resolve()
+    near = closest(given.stem, recipe_names())
+    hint = f"did you mean recipes/{near}.yaml?" if near else f"shipped recipes: {', '.join(recipe_names())}"
+    raise ConfigError(f"no recipe {name!r} here or in {shipped('recipes')}; {hint}")
+
+
+def compose(invocation: Invocation) -> Mapping[str, Any]:
+    """The settings of one run as plain mappings, interpolations resolved.
+
+    Raises:
+        ConfigError: whatever Hydra or OmegaConf objects to, in one line.
+    """
+    with _readable_errors(invocation), _hydra(invocation) as rewritten:
+        return _plain(_composed(invocation, rewritten))
+
+
+def sweep(invocation: Invocation, check: Callable[[Mapping[str, Any]], Any], job: Callable[..., Any]) -> None:
+    """Call `job` with the settings of each run of a sweep, after `check` has accepted all of them.
+
+    With a sweeper that chooses later runs by the results of earlier ones there is nothing to check beforehand.
+    """
+    with _readable_errors(invocation), _hydra(invocation) as rewritten:
+        choices = _choices(invocation, [o for o in invocation.overrides if o.startswith("hydra")])
+        is_basic = all(choices.get(f"hydra/{part}") == "basic" for part in ("sweeper", "launcher"))
+    for task in (check, job) if is_basic else (job,):
+        _multirun(invocation, rewritten, task)
+
+
+def _multirun(invocation: Invocation, overrides: Sequence[str], task: Callable[..., Any]) -> None:
+    """Let `hydra.main` expand the sweep; it takes its arguments from `sys.argv` only."""
+    import hydra
+
+    def run(settings: Any) -> Any:
+        return task(_plain(settings))
+
+    _join_search_path()
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    with tempfile.TemporaryDirectory(prefix="sam2-sweep-") as folder, _readable_errors(invocation):
+        quiet = [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]
+        quiet += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+        sys.argv = [argv[0], "--multirun", *quiet, *overrides]
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come through instead of sys.exit(1)
+        try:
+            hydra.main(str(invocation.recipe.parent), invocation.recipe.stem, HYDRA_VERSION_BASE)(run)()
+        finally:
+            sys.argv = argv
+            os.environ.pop("HYDRA_FULL_ERROR")
+            if full_error is not None:
+                os.environ["HYDRA_FULL_ERROR"] = full_error
+
+
+@contextmanager
+def _hydra(invocation: Invocation) -> Iterator[list[str]]:
+    """Hydra, initialised on the recipe's folder and cleared afterwards; gives the rewritten overrides."""
+    from hydra import initialize_config_dir
+
+    _join_search_path()
+    with initialize_config_dir(str(invocation.recipe.parent), "sam2", HYDRA_VERSION_BASE):
+        yield _rewrite(invocation)
+
+
+def _rewrite(invocation: Invocation) -> list[str]:
+    drawn = _choices(invocation, [])
+    folders = (invocation.recipe.parent, shipped("configs"))
+    rewritten = []
+    for override in invocation.overrides:
+        key, _, value = override.partition("=")
+        is_group = any((folder / key).is_dir() for folder in folders) and not value.startswith("{")
+        if override.startswith(("~", "+", "hydra.", "hydra/")) or "@" in key or "/" in key or key in drawn:
+            rewritten.append(override)
+        else:
+            rewritten.append(f"+{override}" if is_group else f"++{override}")
+    return rewritten
+
+
+def _choices(invocation: Invocation, overrides: Sequence[str]) -> Mapping[str, str]:
+    """Which option of each group the recipe draws; empty where it leaves a group for the command line to choose."""
+    from hydra.errors import ConfigCompositionException
+
+    try:
+        composed = _composed(invocation, overrides)
+    except ConfigCompositionException:  # composing with the overrides will succeed or report it
+        return {name: "" for name in _groups(invocation)}
+    return dict(composed.hydra.runtime.choices)
+
+
+def _groups(invocation: Invocation) -> set[str]:
+    folders = (invocation.recipe.parent, shipped("configs"))
+    return {
+        child.name for folder in folders if folder.is_dir() for child in folder.iterdir() if child.is_dir()
+    }
+
+
+def _composed(invocation: Invocation, overrides: Sequence[str]) -> Any:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    composed = hydra.compose(invocation.recipe.stem, list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)  # so that ${hydra:...} resolves
+    return composed
+
+
+def _plain(settings: Any) -> Mapping[str, Any]:
+    from omegaconf import OmegaConf, open_dict
+
+    with open_dict(settings):
+        settings.pop("hydra", None)
+    plain: Any = OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+    return plain
+
+
+def _join_search_path() -> None:
+    """Put the shipped groups and recipes behind the recipe's own folder, for this process."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class ShippedConfigs(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for folder in ("configs", "recipes"):
+                search_path.append(f"sam2-{folder}", f"file://{shipped(folder)}")
+
+    known = {plugin.__name__ for plugin in Plugins.instance().discover(SearchPathPlugin)}
+    if ShippedConfigs.__name__ not in known:
+        Plugins.instance().register(ShippedConfigs)
+
+
+@contextmanager
+def _readable_errors(invocation: Invocation) -> Iterator[None]:
+    """Turn what Hydra, OmegaConf and YAML raise into one line that names the recipe."""
+    import yaml
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    name = invocation.recipe.name
+    try:
+        yield
+    except MissingMandatoryValue as error:
+        raise ConfigError(
+            f"{error.full_key} is not set in {name}; give it as {error.full_key}=..."
+        ) from error
+    except MissingConfigException as error:
+        wanted = error.missing_cfg_file or ""
+        group, _, option = wanted.rpartition("/")
+        known = sorted(error.options or ())
+        near = closest(option, known)
+        hint = (
+            f"did you mean {near}?"
+            if near
+            else f"known: {', '.join(known)}"
+            if known
+            else str(error).splitlines()[0]
+        )
+        raise ConfigError(f"{group or name}: there is no '{option or wanted}'; {hint}") from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = f" ({error.__cause__})".replace("\n", " ") if error.__cause__ else ""
+        raise ConfigError(f"{name}: {' '.join(lines)}{cause}") from error
