@@ -1,0 +1,253 @@
+"""What watches over training, apart from checkpoints (checkpointing.py) and the display (progress.py).
+
+Every decision here is the same on all ranks: it is made from numbers that are equal everywhere anyway (gradients
+after the all-reduce, steps), never from a rank's own loss or clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from data.plan import mix
+from sam2.training.metrics import MetricsFile
+
+log = logging.getLogger(__name__)
+
+TRAIN, VAL = "train/", "val/"  # prefixes of what a module logs: each step, and after an evaluation
+_STREAM = 0x5EED  # keeps these seeds apart from every other use of (seed, step)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says since when and what to try."""
+
+
+class StepSeeds(pl.Callback):
+    """Makes dropout and drop path functions of (seed, micro-batch, rank), so that resuming changes nothing."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed torch's generators of every device."""
+        planned = getattr(batch, "step", batch_idx)
+        if planned != batch_idx:
+            raise TrainingError(
+                f"the loader gave micro-batch {planned} where {batch_idx} was due; it resumed elsewhere"
+            )
+        torch.manual_seed(mix(self._seed, _STREAM, batch_idx, trainer.global_rank))
+
+
+class GradientGuard(pl.Callback):
+    """Leaves out steps whose gradients are not finite; gives up after too many of them in a row.
+
+    Gradients are looked at after they were averaged over the ranks, where one rank's NaN is everybody's. A parameter
+    without gradient is one that AdamW does not touch, so a step left out changes nothing at all.
+    """
+
+    def __init__(self, max_in_a_row: int) -> None:
+        self._max_in_a_row = max_in_a_row
+        self._in_a_row = 0
+        self.skipped = 0
+        self.norm = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return {"in_a_row": self._in_a_row, "skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the counts."""
+        self._in_a_row, self.skipped = state_dict["in_a_row"], state_dict["skipped"]
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Measure the gradient; drop it if it is not finite.
+
+        Raises:
+            TrainingError: too many in a row.
+        """
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        self.norm = float(get_total_norm(gradients))
+        if math.isfinite(self.norm):
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        self.skipped += 1
+        log.warning("step %d: gradients are not finite; the step is left out", trainer.global_step + 1)
+        if self._in_a_row >= self._max_in_a_row:
+            raise TrainingError(
+                f"gradients were not finite in {self._in_a_row} steps in a row, up to step {trainer.global_step + 1}; "
+                "try a lower optim.lr, trainer.precision=32, or look at the clips named in log/rank-*.txt"
+            )
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Name the clips of a step that was left out, on every rank, in that rank's log."""
+        if self._in_a_row and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            log.info("clips of the step left out: %s", ", ".join(getattr(batch, "sources", ())) or "unknown")
+
+
+@dataclass
+class Pace:
+    """Clips and seconds since the last look; `waiting_s` of the `seconds` went into waiting for data."""
+
+    clips: int = 0
+    seconds: float = 0.0
+    waiting_s: float = 0.0
+
+    @property
+    def clips_per_s(self) -> float:
+        """Clips a second of this rank."""
+        return self.clips / self.seconds if self.seconds else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time spent waiting for data, 0 to 1."""
+        return self.waiting_s / self.seconds if self.seconds else 0.0
+
+
+class Stopwatch(pl.Callback):
+    """Measures the pace of training; time spent on evaluations and checkpoints does not count."""
+
+    def __init__(self) -> None:
+        self._mark = time.monotonic()
+        self._window = Pace()
+
+    def take(self) -> Pace:
+        """The pace since the last call."""
+        window, self._window = self._window, Pace()
+        return window
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start; filling the loader's queue counts as waiting."""
+        self._mark = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The batch is here: what passed since the last step was waiting."""
+        waited = self._lap()
+        self._window.waiting_s += waited
+        self._window.seconds += waited
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step is done."""
+        self._window.seconds += self._lap()
+        self._window.clips += len(getattr(batch, "sources", ()))
+
+    def restart(self) -> None:
+        """Leave out what passed since the last step."""
+        self._mark = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """An evaluation is no waiting."""
+        self.restart()
+
+    def _lap(self) -> float:
+        now = time.monotonic()
+        passed, self._mark = now - self._mark, now
+        return passed
+
+
+class MetricsWriter(pl.Callback):
+    """Writes rows of metrics: to `metrics.csv` and to every logger of the trainer.
+
+    A module logs `train/...` each micro-batch and `val/...` at the end of an evaluation, always the same names, with
+    `self.log(name, value, logger=False)`. A row holds the mean over the micro-batches of one optimiser step and over
+    the ranks. This is done here rather than by Lightning so that a row and the checkpoint of its step belong together.
+    """
+
+    def __init__(self, file: MetricsFile | None, every: int, watch: Stopwatch, guard: GradientGuard) -> None:
+        self._file, self._every, self._watch, self._guard = file, every, watch, guard
+        self._sums: dict[str, list[Tensor]] = {}
+        self.latest: dict[str, float] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget rows that came after the checkpoint that is being continued."""
+        if self._file is not None:
+            self._file.rewind(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Collect; write a row when it is its step."""
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith(TRAIN):
+                self._sums.setdefault(name, []).append(value.detach().float())
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        collected, self._sums = self._sums, {}
+        if trainer.global_step % self._every == 0 or trainer.global_step == trainer.max_steps:
+            means = {name: torch.stack(values).mean() for name, values in sorted(collected.items())}
+            self._write(trainer, {**_over_ranks(trainer, means), **self._measured(trainer)})
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what the evaluation found."""
+        found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(VAL)}
+        if found and not trainer.sanity_checking:
+            self._write(trainer, found)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Rows up to a checkpoint are on disk before it is."""
+        if self._file is not None:
+            self._file.sync()
+
+    def _measured(self, trainer: pl.Trainer) -> dict[str, float]:
+        pace = self._watch.take()
+        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        return {
+            "lr": max(rates, default=0.0),
+            "grad_norm": self._guard.norm,
+            "skipped_steps": float(self._guard.skipped),
+            "clips_per_s": pace.clips_per_s * trainer.world_size,
+            "waiting_for_data": pace.waiting,
+            "memory_gb": memory_gb(),
+        }
+
+    def _write(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        self.latest.update(row)
+        if self._file is not None:
+            self._file.write(trainer.global_step, row)
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.global_step)
+
+
+def memory_gb() -> float:
+    """Peak memory of this process so far: of its GPU if it has one, else resident."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 1e9
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _over_ranks(trainer: pl.Trainer, means: dict[str, Tensor]) -> dict[str, float]:
+    """The mean over the ranks; one reduction for all values."""
+    if not means:
+        return {}
+    stacked = torch.stack(list(means.values()))
+    reduced = trainer.strategy.reduce(stacked, reduce_op="mean")
+    return dict(zip(means, reduced.tolist(), strict=True))

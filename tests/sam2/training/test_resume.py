@@ -1,0 +1,117 @@
+"""A run that is killed and started again ends exactly like one that was left alone."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sam2.training.rundir import RunDirectory
+from tests.sam2.training.toy import run_toy, toy_config
+
+TIMED = {"clips_per_s", "waiting_for_data", "memory_gb"}
+
+
+class Killed(Exception):
+    pass
+
+
+def rows(directory: RunDirectory) -> list[dict[str, str]]:
+    """The metrics that do not depend on the clock."""
+    with directory.metrics.open() as file:
+        return [{k: v for k, v in row.items() if k not in TIMED} for row in csv.DictReader(file)]
+
+
+def weights(directory: RunDirectory, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    content = torch.load(directory.checkpoints / name, weights_only=True)
+    return {**content["state_dict"], **moments(content)}
+
+
+def moments(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """What the optimiser remembers; none in a file of weights alone."""
+    found = {}
+    for states in content.get("optimizer_states", []):
+        for number, state in states["state"].items():
+            found |= {f"{number}.{key}": value for key, value in state.items()}
+    return found
+
+
+def assert_same_run(actual: RunDirectory, expected: RunDirectory) -> None:
+    assert rows(actual) == rows(expected)
+    for name in ("last.ckpt", "best.ckpt"):
+        if name == "best.ckpt" and not (expected.checkpoints / name).exists():
+            continue
+        a, b = weights(actual, name), weights(expected, name)
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a), name
+
+
+def killed_at(stage: str, number: int) -> Any:
+    def crash(now: str, at: int) -> None:
+        if (now, at) == (stage, number):
+            raise Killed
+
+    return crash
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    directory = RunDirectory(tmp_path_factory.mktemp("undisturbed"))
+    run_toy(directory, toy_config())
+    return directory
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {
+            "trainer__accumulate": 1,
+            "trainer__max_steps": 8,
+            "checkpoint__every_steps": 4,
+            "evaluate__every_steps": 2,
+        },
+        {
+            "trainer__accumulate": 3,
+            "trainer__max_steps": 4,
+            "checkpoint__every_steps": 1,
+            "evaluate__every_steps": None,
+        },
+        {"trainer__max_steps": 4, "data__workers": 2},
+    ],
+    ids=["accumulating", "evaluating-often", "saving-often", "workers"],
+)
+def test_a_run_killed_at_every_micro_batch_in_turn_ends_like_an_undisturbed_one(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    config = toy_config(**settings)
+    directory, undisturbed = RunDirectory(tmp_path / "killed"), RunDirectory(tmp_path / "undisturbed")
+    run_toy(undisturbed, config)
+    for micro_batch in range(int(config.trainer.max_steps or 0) * config.trainer.accumulate):
+        with pytest.raises(Killed):
+            run_toy(directory, config, killed_at("train", micro_batch))
+    run_toy(directory, config)
+    assert_same_run(directory, undisturbed)
+
+
+@pytest.mark.parametrize("step", [3, 6, 9])
+def test_a_run_killed_during_an_evaluation_repeats_that_evaluation(
+    tmp_path: Path, undisturbed: RunDirectory, step: int
+) -> None:
+    directory = RunDirectory(tmp_path)
+    with pytest.raises(Killed):
+        run_toy(directory, toy_config(), killed_at("val", step))
+    run_toy(directory, toy_config())
+    assert_same_run(directory, undisturbed)
+
+
+def test_a_run_killed_after_its_last_step_only_concludes(tmp_path: Path, undisturbed: RunDirectory) -> None:
+    directory = RunDirectory(tmp_path)
+    with pytest.raises(Killed):
+        run_toy(directory, toy_config(), killed_at("after", 1))
+    assert not directory.is_finished
+    run_toy(directory, toy_config(), killed_at("train", 19))
+    assert directory.is_finished
+    assert_same_run(directory, undisturbed)
