@@ -1,0 +1,59 @@
+"""What a run says: short on the terminal, whole in `log/rank-*.txt` of the run directory."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+# Lightning's remarks that are wrong for this project, or about its own code
+_NOISE = (
+    r".isinstance.treespec, LeafSpec.. is deprecated",  # lightning 2.6.6 with torch 2.15
+    r".*does not have many workers",  # the display shows how long training waits for data
+)
+
+
+@contextmanager
+def logged(path: Path, rank: int, console: Console) -> Iterator[None]:
+    """Send log records, warnings and crashes of this process to `path`; on rank 0 also to the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        file = logging.StreamHandler(stream)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handlers: list[logging.Handler] = [file]
+        if rank == 0:
+            handlers.append(RichHandler(console=console, show_time=False, show_path=False, markup=False))
+        loggers = [logging.getLogger(name) for name in ("sam2", "data", "py.warnings")]
+        before = [(logger, logger.level, logger.propagate) for logger in loggers]
+        was_watching = faulthandler.is_enabled()
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            for message in _NOISE:
+                warnings.filterwarnings("ignore", message)
+            try:
+                logging.captureWarnings(True)
+                faulthandler.enable(stream)
+                for logger in loggers:
+                    logger.setLevel(logging.INFO)
+                    logger.propagate = False
+                    for handler in handlers:
+                        logger.addHandler(handler)
+                yield
+            except BaseException:
+                traceback.print_exc(file=stream)
+                raise
+            finally:
+                logging.captureWarnings(False)
+                faulthandler.enable() if was_watching else faulthandler.disable()
+                for logger, level, propagate in before:
+                    logger.setLevel(level)
+                    logger.propagate = propagate
+                    for handler in handlers:
+                        logger.removeHandler(handler)
