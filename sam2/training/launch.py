@@ -1,0 +1,124 @@
+"""Start the ranks of a run on this machine, one process each, and end together with them.
+
+The parent only watches: no rank outlives it (the kernel kills them, even after a kill -9), a rank that fails takes
+the others with it, and its last words are repeated. Ranks get the run directory and read their settings there, so
+neither Hydra nor the command line is involved again. Under SLURM and torchrun this file is not used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sam2.training.environment import usable_cores
+from sam2.training.rundir import RunDirectory
+
+_GRACE_S = 10.0  # between asking the other ranks to end and killing them
+_PARENT = "SAM2_PARENT_PID"
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+class LaunchError(RuntimeError):
+    """A rank failed; `code` is its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def run_ranks(
+    directory: RunDirectory, count: int, command: Sequence[str], threads: int | None = None
+) -> None:
+    """Run `command` once for every rank and wait for all of them.
+
+    Rank 0 speaks on our own terminal, the others into `log/rank-*.txt`.
+
+    Raises:
+        LaunchError: a rank ended with an error; the others are stopped.
+    """
+    port = _free_port()
+    ranks: list[subprocess.Popen[bytes]] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: _stop(ranks, number))
+    try:
+        for rank in range(count):
+            environment = {**os.environ, **_variables(rank, count, port, threads)}
+            log = None if rank == 0 else directory.log(rank).open("ab")
+            ranks.append(
+                subprocess.Popen(command, env=environment, stdout=log, stderr=log and subprocess.STDOUT)
+            )
+            if log is not None:
+                log.close()
+        failed = _wait(ranks)
+    finally:
+        _stop(ranks, signal.SIGKILL)
+        signal.signal(signal.SIGTERM, previous)
+    if failed is not None:
+        code = ranks[failed].returncode
+        code = 128 - code if code < 0 else code
+        said = f"; it said:\n{_tail(directory.log(failed))}" if failed else ""
+        raise LaunchError(f"rank {failed} of {count} ended with exit code {code}{said}", code)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the one that started it ends. Linux only; elsewhere it does nothing."""
+    parent = os.environ.get(_PARENT)
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it ended before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _variables(rank: int, count: int, port: int, threads: int | None) -> dict[str, str]:
+    share = threads or int(os.environ.get("OMP_NUM_THREADS") or max(1, usable_cores() // count))
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "NODE_RANK": "0",
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": str(share),
+        _PARENT: str(os.getpid()),
+    }
+
+
+def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
+    """Wait until all ranks ended well, or one did not; then that one's number, after the others had time to follow."""
+    while True:
+        codes = [rank.poll() for rank in ranks]
+        failed = next((number for number, code in enumerate(codes) if code), None)
+        if failed is not None:
+            _stop(ranks, signal.SIGTERM)
+            deadline = time.monotonic() + _GRACE_S
+            while time.monotonic() < deadline and any(rank.poll() is None for rank in ranks):
+                time.sleep(0.05)
+            return failed
+        if all(code == 0 for code in codes):
+            return None
+        time.sleep(0.05)
+
+
+def _stop(ranks: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    for rank in ranks:
+        if rank.poll() is None:
+            rank.send_signal(number)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,112 @@
+"""What the main job trains and what becomes of it: SAM 2 and its clips; scores before and after, export, report."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from rich.console import Console
+
+from data.held_out import HeldOutVideo
+from data.module import ClipDataModule
+from sam2 import checkpoint
+from sam2.evaluation.overlay import write_video
+from sam2.evaluation.page import page_of_run, write_page
+from sam2.evaluation.report import Report, Result, read_results, summarise, table, write_results
+from sam2.training.config import RunConfig
+from sam2.training.held_out import draw, gather, score_baselines, score_video
+from sam2.training.job import Job
+from sam2.training.module import TrainingModule
+from sam2.training.rundir import RunDirectory
+
+
+def build_job(config: RunConfig, directory: RunDirectory, world: int) -> Job:
+    """SAM 2 on its clips, scored on held-out videos.
+
+    Args:
+        config: the settings.
+        directory: of the run.
+        world: number of processes.
+    """
+    data = ClipDataModule(config.data, config.image_size, config.seed, directory.path / "log")
+    module = TrainingModule(config)
+    outcome = Outcome(config, directory, module, data)
+    facts = {"data": {"fingerprint": data.plan.fingerprint(world), **data.plan.describe(world)}}
+    return Job(module, data, _steps(config, data, world), (outcome,), outcome.conclude, facts)
+
+
+def _steps(config: RunConfig, data: ClipDataModule, world: int) -> int:
+    """Optimiser steps of the run."""
+    if config.trainer.epochs is None:
+        return int(config.trainer.max_steps or 0)
+    return math.ceil(config.trainer.epochs * data.plan.steps_per_epoch(world) / config.trainer.accumulate)
+
+
+class Outcome(pl.Callback):
+    """Scores the model before the first step and after the last one; exports it; writes the report."""
+
+    def __init__(
+        self, config: RunConfig, directory: RunDirectory, module: TrainingModule, data: ClipDataModule
+    ) -> None:
+        self._config, self._directory, self._module, self._data = config, directory, module, data
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What there is to beat: the untrained model, copying, calling everything an object."""
+        if trainer.global_step > 0 or self._config.data.val_root is None:
+            return
+        results: list[Result] = []
+        if self._config.evaluate.at_start:
+            results.append(self._evaluate(trainer, "untrained"))
+        if self._config.evaluate.baselines and trainer.is_global_zero:
+            scores = score_baselines(self._videos())
+            results += [summarise(name, found, is_baseline=True) for name, found in scores.items()]
+        if results and trainer.is_global_zero:
+            write_results(self._directory.results, Report(tuple(results)))
+
+    def conclude(self, trainer: pl.Trainer) -> None:
+        """Export; score what training ended with; report."""
+        if trainer.is_global_zero:
+            checkpoint.export(self._module.model, self._directory.exported)
+        if self._config.evaluate.at_end and self._config.data.val_root is not None:
+            trained = self._evaluate(trainer, "trained")
+            if trainer.is_global_zero:
+                self._show(trained)
+        if trainer.is_global_zero:
+            write_page(self._directory.report, page_of_run(self._directory.path, self._config.name))
+            for what, path in self._left_behind():
+                print(f"{what:10} {path}")
+
+    def _evaluate(self, trainer: pl.Trainer, name: str) -> Result:
+        """All held-out videos, shared among the ranks."""
+        began, model = time.monotonic(), self._module.model.to(trainer.strategy.root_device)
+        most = self._config.evaluate.max_objects
+        with trainer.precision_plugin.val_step_context():
+            found = {video.key: score_video(model, video, most) for video in self._data.val_dataloader()}
+        return summarise(name, gather(found), seconds=time.monotonic() - began)
+
+    def _show(self, trained: Result) -> None:
+        path = self._directory.results
+        earlier = read_results(path).results if path.is_file() else ()
+        report = Report((*(result for result in earlier if result.name != trained.name), trained))
+        write_results(path, report)
+        Console().print(table(report))
+        if self._config.evaluate.overlay:
+            video = next(iter(self._videos()))
+            track = draw(self._module.model, video, self._config.evaluate.max_objects)
+            write_video(path.parent / f"{video.key}.mp4", track)
+
+    def _videos(self) -> list[HeldOutVideo]:
+        videos = self._data.held_out()
+        return [videos[i] for i in range(len(videos))] if videos is not None else []
+
+    def _left_behind(self) -> list[tuple[str, Any]]:
+        known = (
+            ("model", self._directory.exported),
+            ("results", self._directory.results),
+            ("metrics", self._directory.metrics),
+            ("report", self._directory.report),
+        )
+        overlays = (("video", path) for path in sorted(self._directory.results.parent.glob("*.mp4")))
+        return [*((what, path) for what, path in known if path.is_file()), *overlays]

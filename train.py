@@ -1,0 +1,8 @@
+"""Train SAM 2: `python train.py [recipes/NAME.yaml] [key=value ...]`. See `python train.py --help`."""
+
+import sys
+
+from sam2.training.run import main
+
+if __name__ == "__main__":
+    sys.exit(main())
