@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -19,6 +19,7 @@ from PIL import Image
 from sam2.evaluation.boundary import Grid, boundary_keys, boundary_map, tolerance_px
 from sam2.evaluation.jf import score_frame, score_masks, score_sequence
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 GOLDEN = Path(__file__).parents[2] / "golden_eval"
 RAW: dict[str, Any] = json.loads((GOLDEN / "per_frame_raw.json").read_text())["per_sequence"]
 CASES: dict[str, Any] = json.loads((GOLDEN / "boundary_cases.json").read_text())
@@ -142,7 +143,7 @@ def test_tolerance_grows_with_the_diagonal(case):
 # ------------------------------------------------------------------------------------------------ the definition
 
 
-@settings(max_examples=150, deadline=None)
+@settings(PATIENT, max_examples=150)
 @given(id_maps())
 def test_scores_equal_a_plain_dilation(maps):
     gt, pred = maps
@@ -150,7 +151,7 @@ def test_scores_equal_a_plain_dilation(maps):
         assert (j, f) == naive_scores(gt == i, pred == i)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(PATIENT, max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_scores_equal_a_plain_dilation_at_a_wide_tolerance(seed):
     random = np.random.default_rng(seed)
@@ -159,7 +160,7 @@ def test_scores_equal_a_plain_dilation_at_a_wide_tolerance(seed):
         assert (j, f) == naive_scores(gt == i, pred == i)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(PATIENT, max_examples=60)
 @given(id_maps())
 def test_exchanging_prediction_and_truth_changes_nothing(maps):
     gt, pred = maps
@@ -168,14 +169,14 @@ def test_exchanging_prediction_and_truth_changes_nothing(maps):
     np.testing.assert_allclose(here.f, there.f, rtol=1e-15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(PATIENT, max_examples=60)
 @given(id_maps())
 def test_identical_masks_score_one(maps):
     frame = score_frame(maps[0], maps[0].copy())
     assert set(frame.j) | set(frame.f) <= {1.0}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(PATIENT, max_examples=60)
 @given(id_maps(), st.integers(2, 30), st.integers(2, 30))
 def test_a_shift_inside_a_larger_image_changes_nothing(maps, dy, dx):
     def put(ids, y, x):
