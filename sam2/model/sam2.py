@@ -60,7 +60,7 @@ class SAM2(nn.Module):
             images: (F, 3, S, S), RGB in [0, 1] after ImageNet normalisation; S a multiple of 32.
         """
         s4, s8, s16 = self.image_encoder(images)
-        code = positions.sine_2d(s16.shape[1], *s16.shape[-2:], device=s16.device)
+        code = positions.sine_2d(s16.shape[1], s16.shape[2], s16.shape[3], s16.device)
         return Features(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16, code[None])
 
     def without_memory(self, features: Features) -> Tensor:

@@ -27,7 +27,7 @@ def build_trunk(trunk: variants.Trunk, drop_path: float = 0.0) -> nn.Module:
         raise ValueError(
             f"trunk {trunk.timm_name!r} has maps at strides {strides}; four at {STRIDES_PX} are needed"
         )
-    model.prune_intermediate_layers([0, 1, 2, 3], prune_norm=True, prune_head=True)
+    model.prune_intermediate_layers([0, 1, 2, 3], prune_norm=True, prune_head=True)  # type: ignore[operator]
     model.register_load_state_dict_pre_hook(_rename_official)
     model.register_state_dict_post_hook(_rename_live)
     return model

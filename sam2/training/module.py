@@ -1,0 +1,126 @@
+"""SAM 2 as a Lightning module: one training step, held-out videos tracked and scored, the optimiser.
+
+What the step does is in unroll.py, what it costs in losses.py; here they meet Lightning.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor, nn
+
+from data.clip import ClipBatch
+from data.held_out import HeldOutVideo
+from data.prompts import draw_plan
+from sam2 import checkpoint
+from sam2.evaluation.jf import Scores
+from sam2.evaluation.report import summarise
+from sam2.model.memory_bank import TRAINING, fitted
+from sam2.model.sam2 import SAM2
+from sam2.training.checkpointing import JF
+from sam2.training.config import ModelConfig, RunConfig
+from sam2.training.held_out import gather, score_video
+from sam2.training.losses import object_count
+from sam2.training.optim import build_optimizer
+from sam2.training.typed import ConfigError
+from sam2.training.unroll import simulated_user, training_loss
+from sam2.variants import resolve
+
+
+class TrainingModule(pl.LightningModule):
+    """A SAM 2 that trains as a run's settings say."""
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = build_model(config.model, config.image_size)
+        self.frozen = freeze(self.model, config.model.freeze)
+        self.policy = fitted(TRAINING, self.model.variant.heads)
+        self._found: dict[str, dict[int, Scores]] = {}
+
+    def train(self, mode: bool = True) -> TrainingModule:
+        """Frozen modules stay in eval mode: no dropout, no drop path."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """The loss of one micro-batch of clips."""
+        prompts, loss = self.config.prompts, self.config.loss
+        plan = draw_plan(prompts, self.config.seed, batch.step, len(batch.frames))
+        user = simulated_user(batch, plan, prompts)
+        count = object_count(len(batch.video_of_object), self.device)
+        terms = training_loss(self.model, batch, plan, user, self.policy, loss, count)
+        total = terms.total(loss)
+        values = {"loss": total, **dict(terms.items())}
+        self.log_dict({f"train/{k}": v.detach() for k, v in values.items()}, logger=False, batch_size=1)
+        return total
+
+    def validation_step(self, video: HeldOutVideo, batch_idx: int) -> None:
+        """Track one held-out video from its first masks and score it."""
+        self._found[video.key] = score_video(self.model, video, self.config.evaluate.max_objects)
+
+    def on_validation_epoch_end(self) -> None:
+        """J&F over the videos of all ranks."""
+        scores, self._found = gather(self._found), {}
+        if scores:
+            result = summarise("training", scores)
+            values = {JF: result.jf, "val/J": result.j, "val/F": result.f}
+            self.log_dict(values, logger=False, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with layer decay, its schedule stepped every optimiser step."""
+        optimizer, schedule = build_optimizer(self.model, self.config.optim, int(self.trainer.max_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def build_model(config: ModelConfig, image_size: int) -> SAM2:
+    """The model of a run with the weights it starts from.
+
+    Raises:
+        CheckpointError: the file does not fit the model; its message says which model it looks like.
+    """
+    model = SAM2(resolve(config.name).at(image_size), drop_path=config.drop_path)
+    if config.checkpoint is not None:
+        checkpoint.load(model, config.checkpoint)
+    if config.trunk is not None:
+        checkpoint.load_trunk(model, config.trunk)
+    if config.activation_checkpointing:
+        model.image_encoder.trunk.set_grad_checkpointing(True)  # type: ignore[operator]
+        model.memory_attention.recompute = True
+    return model
+
+
+def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[nn.Module]:
+    """Stop the parameters of matching modules (or matching parameters) from training.
+
+    Args:
+        model: its module names are the official ones, as `image_encoder.trunk`.
+        patterns: names, with `*` for anything.
+
+    Returns:
+        The frozen modules, to be kept in eval mode.
+
+    Raises:
+        ConfigError: a pattern matches nothing, or nothing is left to train.
+    """
+    frozen: list[nn.Module] = []
+    for pattern in patterns:
+        modules = [m for name, m in model.named_modules() if name and fnmatchcase(name, pattern)]
+        parameters = [p for name, p in model.named_parameters() if fnmatchcase(name, pattern)]
+        if not modules and not parameters:
+            known = ", ".join(name for name, _ in model.named_children())
+            raise ConfigError(
+                f"model.freeze: no module or parameter is called {pattern!r}; the parts are {known}"
+            )
+        for module in modules:
+            module.requires_grad_(False)
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        frozen += modules
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ConfigError(f"model.freeze: {', '.join(patterns)} leaves nothing to train")
+    return frozen
