@@ -40,8 +40,10 @@ def independent_model(weights, size_px):
     return model
 
 
-@pytest.mark.parametrize("size_px", [256, pytest.param(1024, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("variant", "salt"), [("present", ""), ("absent", "b")])
+@pytest.mark.parametrize(
+    ("size_px", "variant", "salt"),
+    [(256, "present", ""), (256, "absent", "b"), pytest.param(1024, "present", "", marks=pytest.mark.slow)],
+)
 @torch.no_grad()
 def test_transformers_agrees_on_low_resolution_logits(size_px, variant, salt):
     weights = golden.state_dict("sam2.1_t", variant, salt)

@@ -7,10 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torchvision.transforms import v2
 
 from sam2.image_prompts import PromptError
 from sam2.model.sam2 import SAM2
-from sam2.sam2_image_predictor import SAM2ImagePredictor
+from sam2.sam2_image_predictor import SAM2ImagePredictor, preprocess
 from sam2.variants import VARIANTS, resolve
 from tests import golden
 
@@ -81,6 +82,7 @@ def test_every_prompt_is_answered_as_by_the_reference(recorded):
     np.testing.assert_allclose(low_res[first][0], case[f"{first}/low_full0"], rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_batch_of_images_is_answered_as_by_the_reference():
     case = golden.case("image_sam2.1_t")
     with torch.device("meta"):
@@ -162,6 +164,21 @@ def test_fractions_and_pixels_mean_the_same_place(predictor):
     np.testing.assert_allclose(pixels[0], fractions[0], rtol=1e-4, atol=1e-5)
 
 
+def test_images_of_a_batch_are_answered_as_one_by_one(model):
+    images = [golden.inputs.image(1, 50, 70), golden.inputs.image(2, 64, 33)]
+    points, boxes = [np.array([[30, 20]]), None], [None, np.array([[2, 3, 20, 40], [5, 6, 30, 60]])]
+    labels = [np.array([1]), None]
+    predictor = SAM2ImagePredictor(model)
+    predictor.set_image_batch(images)
+    together = predictor.predict_batch(points, labels, boxes, return_logits=True)
+    for i, image in enumerate(images):
+        predictor.set_image(image)
+        alone = predictor.predict(points[i], labels[i], boxes[i], return_logits=True)
+        for ours, expected in zip(together, alone, strict=True):
+            assert ours[i].shape == expected.shape
+            np.testing.assert_allclose(ours[i], expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("size_px", [64, 96, 160])
 def test_any_model_resolution_works_with_the_same_weights(model, size_px):
     other = SAM2(VARIANTS["test"].at(size_px)).eval()
@@ -185,6 +202,14 @@ def test_the_object_score_does_not_blank_a_still_image(model):
         predictor.set_image(golden.inputs.image(0, 50, 70))
         answers.append(predictor.predict(**CLICK)[2])
     np.testing.assert_array_equal(*answers)
+
+
+@pytest.mark.parametrize("size", [(50, 70), (400, 300)])
+def test_images_are_resized_and_normalised_as_by_torchvision(size):
+    image = golden.inputs.image(0, *size)
+    steps = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Resize((96, 96), antialias=True)]
+    expected = v2.Compose([*steps, v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])(image)
+    torch.testing.assert_close(preprocess(image, 96, torch.device("cpu"))[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_pil_and_flipped_and_read_only_images_are_taken(model):
