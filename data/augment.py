@@ -61,7 +61,7 @@ class AugmentConfig:
         for f in fields(self):
             value, most = getattr(self, f.name), {"degrees": 180.0, "shear": 80.0}.get(f.name, 1.0)
             if not 0 <= value <= most:
-                raise DataError(f"augment.{f.name}={value}; it must be from 0 to {most:g}")
+                raise DataError(f"{f.name} is {value}; it must be from 0 to {most:g}")
 
 
 @dataclass(frozen=True)

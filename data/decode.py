@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import decord
 import numpy as np
@@ -105,7 +106,7 @@ def _from_image(raw: bytes, sample: Sample) -> NDArray[np.uint8]:
                     f"a picture is {height}x{width}, the index says {sample.media_height}x{sample.media_width}; "
                     "convert it again"
                 )
-            return np.asarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))
     except _BROKEN_IMAGE as error:
         if isinstance(error, DataError):
             raise
@@ -130,18 +131,28 @@ def read_masks(index: ShardIndex, i: int) -> list[list[str]]:
     sample = index[i]
     with _naming(sample, MASKS):
         try:
-            table = json.loads(index.read(i, MASKS))
+            found = json.loads(index.read(i, MASKS))
         except (ValueError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"is not JSON ({error}); convert the data again") from error
-        objects, frames = sample.visible.shape
-        good = isinstance(table, list) and len(table) == objects
-        if not good or not all(isinstance(row, list) and len(row) == frames for row in table):
-            raise DataError(f"is not a table of {objects} objects x {frames} frames; convert the data again")
-        if not all(isinstance(counts, str) for row in table for counts in row):
-            raise DataError("holds something else than RLE strings; convert the data again")
-    return table
+        if not isinstance(found, dict) or not {"size", "counts"} <= found.keys():
+            raise DataError('is not {"size": ..., "counts": ...}; convert the data again')
+        if found["size"] != [sample.height, sample.width]:
+            size = "x".join(map(str, found["size"])) if isinstance(found["size"], list) else found["size"]
+            raise DataError(
+                f"masks are {size}, the picture is {sample.height}x{sample.width}; convert the data again"
+            )
+        _check_table(found["counts"], *sample.visible.shape)
+    return found["counts"]
+
+
+def _check_table(table: Any, objects: int, frames: int) -> None:
+    is_table = isinstance(table, list) and len(table) == objects
+    if not is_table or not all(isinstance(row, list) and len(row) == frames for row in table):
+        raise DataError(f"is not a table of {objects} objects x {frames} frames; convert the data again")
+    if not all(isinstance(counts, str) for row in table for counts in row):
+        raise DataError("holds something else than RLE strings; convert the data again")
 
 
 def decode_masklet(sample: Sample, row: Sequence[str], position: int, frames: Sequence[int]) -> Masklet:

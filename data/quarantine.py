@@ -1,22 +1,31 @@
 """What happens to a sample that cannot be read: named, counted, listed, replaced, and when the run stops.
 
 A sample counts once, however often it comes up. With `max_bad_fraction` = f, a rank stops as soon as the number of
-its bad samples is above `max(1, f * max(seen, min(all, 1000)))`: one bad sample never stops a run, ten do not stop a
-large run at its start (f = 1 %), and a small data set may have one in total. f = 0 stops at the first.
+its bad samples is above `max(1, f * min(all, max(seen, 1000)))`, `seen` being how many it was asked for: one bad sample
+never stops a run, ten do not stop a large run at its start (f = 1 %), and of a data set of up to 199 samples one may be
+bad. f = 0 stops at the first.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from data.clip import DataError
+from data.columns import read_columns
+from data.index import INDEX_NAME, ShardIndex
+from data.shard import list_shards
+
+log = logging.getLogger(__name__)
 
 MAX_REPLACEMENTS = 8
-FIRST_SAMPLES = 1000  # the bad fraction is held against at least so many samples (or all, if there are fewer)
+FIRST_SAMPLES = 1000  # what a bad fraction is held against at the start of a run
 
 
 class SampleError(DataError):
@@ -41,6 +50,43 @@ class BadSample:
     step: int
 
 
+def allowed_bad(seen: int, samples: int, max_bad_fraction: float) -> float:
+    """How many bad samples a run may have met when it has asked for `seen` of a data set of `samples`."""
+    if max_bad_fraction == 0:
+        return 0
+    return max(1.0, max_bad_fraction * min(samples, max(seen, FIRST_SAMPLES)))
+
+
+def open_index(root: Path, max_bad_fraction: float) -> ShardIndex:
+    """The index of a data set to train on.
+
+    Where a shard was cut off, changed or lost since the index was made, its samples will be bad samples, so a few such
+    shards are let pass with a warning.
+
+    Raises:
+        DataError: there is no index, it cannot be read, or too many samples are lost.
+    """
+    try:
+        return ShardIndex.load(root)
+    except DataError as error:
+        path = root / INDEX_NAME
+        if not path.is_file():
+            raise
+        columns = read_columns(path)
+        sizes = zip(columns.shard_names.tolist(), columns.shard_sizes.tolist(), strict=True)
+        damaged = [number for number, (name, size) in enumerate(sizes) if _size(root / name) != size]
+        lost, samples = int(np.isin(columns.shard, damaged).sum()), len(columns.shard)
+        is_complete = {shard.name for shard in list_shards(root)} <= set(columns.shard_names.tolist())
+        if not is_complete or lost > allowed_bad(samples, samples, max_bad_fraction):
+            raise
+        log.warning("%d of %d samples will be replaced: %s", lost, samples, error)
+        return ShardIndex(root, columns)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
 class Quarantine:
     """The bad samples of one rank; on disk if there is a run directory, so a resumed run knows them.
 
@@ -62,13 +108,6 @@ class Quarantine:
     def __len__(self) -> int:
         return len(self._known)
 
-    def limit(self, seen: int) -> float:
-        """The number of bad samples allowed when so many samples were asked for."""
-        if self.max_bad_fraction == 0:
-            return 0
-        base = max(min(seen, self.samples), min(FIRST_SAMPLES, self.samples))
-        return max(1.0, self.max_bad_fraction * base)
-
     def add(self, found: Iterable[BadSample], seen: int) -> None:
         """List the bad samples of a micro-batch.
 
@@ -86,11 +125,12 @@ class Quarantine:
         if self.path:
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(asdict(bad)) + "\n" for bad in new.values())
-        if len(self) > self.limit(seen):
+        limit = allowed_bad(seen, self.samples, self.max_bad_fraction)
+        if len(self) > limit:
             listed = f" (listed in {self.path})" if self.path else ""
             raise DataError(
                 f"{len(self)} bad samples among {min(seen, self.samples)}{listed}, data.max_bad_fraction="
-                f"{self.max_bad_fraction} allows {int(self.limit(seen))}; repair the data or raise the limit. "
+                f"{self.max_bad_fraction} allows {int(limit)}; repair the data or raise the limit. "
                 f"The last: {[*new.values()][-1].error}"
             )
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import DataError
 
-OBJECTS = ("first_frame", "anywhere")
+
+class TooFewFrames(DataError):
+    """A video is shorter than a clip."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class SamplingConfig:
     stride_min: int = 1
     stride_max: int = 1
     reverse_probability: float = 0.0
-    objects: str = "first_frame"
+    objects: Literal["first_frame", "anywhere"] = "first_frame"
     min_area: float = 0.0
 
     def __post_init__(self) -> None:
@@ -43,10 +46,11 @@ class SamplingConfig:
             )
         if not 0 <= self.reverse_probability <= 1 or not 0 <= self.min_area < 1:
             raise DataError(
-                f"reverse_probability={self.reverse_probability}, min_area={self.min_area}: both are shares from 0 to 1"
+                f"reverse_probability is {self.reverse_probability}, min_area {self.min_area}; "
+                "both are shares from 0 to 1"
             )
-        if self.objects not in OBJECTS:
-            raise DataError(f"objects={self.objects!r}; choose {' or '.join(OBJECTS)}")
+        if self.objects not in ("first_frame", "anywhere"):
+            raise DataError(f"objects is {self.objects!r}; choose first_frame or anywhere")
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,12 @@ def choose(
         seed: all that is random.
 
     Raises:
-        DataError: too few frames, or no frame with a visible object that a clip could start with.
+        TooFewFrames: the video is too short.
+        DataError: in no frame that a clip could start with is an object visible.
     """
     shortest = (length - 1) * config.stride_min + 1
     if visible.shape[1] < shortest:
-        raise DataError(
+        raise TooFewFrames(
             f"has {visible.shape[1]} annotated frames, a clip of {length} at stride {config.stride_min} needs "
             f"{shortest}; shorten the clips or leave the video out"
         )

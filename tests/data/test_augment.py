@@ -234,5 +234,5 @@ def test_cutting_an_object_out_before_resizing_changes_nothing(hw):
 
 
 def test_a_range_that_makes_no_sense_is_refused():
-    with pytest.raises(DataError, match=r"augment\.horizontal_flip=1\.5.*from 0 to 1"):
+    with pytest.raises(DataError, match=r"horizontal_flip is 1\.5.*from 0 to 1"):
         AugmentConfig(horizontal_flip=1.5)
