@@ -1,0 +1,148 @@
+"""From a job to a clip, and from a step to a batch. This is all that a worker process runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.augment import AugmentConfig, augment
+from data.clip import Clip, ClipBatch, DataError, collate
+from data.decode import decode_frames, decode_masklet, read_masks
+from data.index import Sample, ShardIndex
+from data.plan import Job, Plan, mix
+from data.quarantine import MAX_REPLACEMENTS, BadSample, SampleError
+from data.rle import area
+from data.sample import SamplingConfig, TooFewFrames, choose
+from data.shard import MASKS
+
+_SAMPLING, _AUGMENT, _CLIP = range(1, 4)  # one stream of random numbers for each purpose
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Makes the clips of one data set.
+
+    Attributes:
+        index: of its shards.
+        frames: of a clip.
+        max_objects: of a clip.
+        size: side of the model's square, pixels.
+        sampling: how clips are cut.
+        augment: how they are changed.
+    """
+
+    index: ShardIndex
+    frames: int
+    max_objects: int
+    size: int
+    sampling: SamplingConfig
+    augment: AugmentConfig
+
+    def read(self, job: Job) -> Clip:
+        """The clip of a job.
+
+        Raises:
+            SampleError: the sample is damaged, or no clip can be cut from it.
+        """
+        sample = self.index[job.index]
+        masks = read_masks(self.index, job.index)
+        visible = self._visible(sample, masks) if self.sampling.min_area else sample.visible
+        seed = mix(job.seed, _SAMPLING)
+        try:
+            chosen = choose(visible, self.frames, self.max_objects, self.sampling, seed)
+        except DataError as error:
+            member = sample.media if isinstance(error, TooFewFrames) else MASKS
+            raise SampleError(str(error), sample.shard, sample.key, member) from error
+        masklets = [decode_masklet(sample, masks[k], k, chosen.frames) for k in chosen.objects]
+        pixels = decode_frames(self.index, job.index, chosen.frames)
+        frames, shapes = augment(pixels, masklets, self.size, self.augment, mix(job.seed, _AUGMENT))
+        return Clip(
+            frames=frames,
+            masks=shapes,
+            object_ids=tuple(sample.object_ids[k] for k in chosen.objects),
+            source=f"{sample.where}, frames {_span(chosen.frames)}",
+            seed=mix(job.seed, _CLIP),
+        )
+
+    def _visible(self, sample: Sample, masks: list[list[str]]) -> NDArray[np.bool_]:
+        """Objects that are large enough, (O, N)."""
+        height, width = sample.height, sample.width
+        least = self.sampling.min_area * height * width
+        try:
+            areas = [[area(counts, height, width, "a mask") for counts in row] for row in masks]
+        except DataError as error:
+            raise SampleError(str(error), sample.shard, sample.key, MASKS) from error
+        return sample.visible & (np.array(areas) >= least)
+
+
+def _span(frames: tuple[int, ...]) -> str:
+    stride = frames[1] - frames[0] if len(frames) > 1 else 1
+    return f"{frames[0]} to {frames[-1]}" + (f" by {stride}" if stride != 1 else "")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A batch and the samples that were found bad while it was made, or why it could not be made."""
+
+    batch: ClipBatch | None
+    bad: tuple[BadSample, ...] = ()
+    failure: str = ""
+
+    def pin_memory(self) -> Delivery:
+        """The same with the batch in page-locked memory."""
+        return replace(self, batch=self.batch.pin_memory() if self.batch else None)
+
+
+@dataclass(frozen=True)
+class MicroBatches(torch.utils.data.Dataset[Delivery]):
+    """The micro-batches of one rank, by their number; `readers` has one entry for each data set of the plan."""
+
+    plan: Plan
+    readers: tuple[ClipReader, ...]
+    rank: int
+    world: int
+
+    def __getitem__(self, step: int) -> Delivery:
+        """Micro-batch `step`; the same in any process, at any time."""
+        bad: list[BadSample] = []
+        with _one_thread():
+            try:
+                clips = [self._read(job, step, bad) for job in self.plan.jobs(step, self.rank, self.world)]
+            except DataError as error:
+                return Delivery(None, tuple(bad), str(error))
+        return Delivery(collate(clips, step, skipped=len(bad)), tuple(bad))
+
+    def _read(self, job: Job, step: int, bad: list[BadSample]) -> Clip:
+        """The clip of `job`, or of the first of its replacements that can be read."""
+        reader, name = self.readers[job.dataset], self.plan.datasets[job.dataset].name
+        current: Job | None = job
+        tried = 0
+        while current is not None:
+            try:
+                return reader.read(current)
+            except SampleError as error:
+                bad.append(
+                    BadSample(name, current.index, error.shard, error.key, error.member, str(error), step)
+                )
+                tried += 1
+                current = self.plan.replacement(job, tried) if tried <= MAX_REPLACEMENTS else None
+        raise DataError(
+            f"data set {name}: {tried} samples one after the other are bad; is the disk there? "
+            f"The last: {bad[-1].error}"
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums of floats depend on the number of threads; here it is the same in every process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
