@@ -1,0 +1,308 @@
+"""The data of a training run as Lightning wants it, with an exact place to continue from."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from data.augment import AugmentConfig
+from data.clip import ClipBatch, DataError
+from data.held_out import HeldOut, HeldOutVideo
+from data.index import ShardIndex
+from data.plan import Plan, PlannedDataset
+from data.quarantine import Quarantine, open_index
+from data.read import ClipReader, Delivery, MicroBatches
+from data.sample import SamplingConfig
+
+__all__ = ["ClipDataModule", "DataConfig", "DatasetConfig", "HeldOut", "HeldOutVideo", "StepLoader"]
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """One of several data sets; what is null comes from `DataConfig`.
+
+    Attributes:
+        root: folder of shards with their index.
+        weight: how often a step uses this data set, relative to the others; null everywhere: by its number of batches.
+        repeat: how often a sample comes in one epoch.
+        batch: clips in a micro-batch of one rank.
+        frames: of a clip; images have one.
+        max_objects: of a clip.
+    """
+
+    root: Path
+    weight: float | None = None
+    repeat: int = 1
+    batch: int | None = None
+    frames: int | None = None
+    max_objects: int | None = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a run trains on and is evaluated on.
+
+    Attributes:
+        root: folder of shards with their index (`sam2 data convert` makes it).
+        datasets: several of them, instead of `root`.
+        val_root: folder of shards to evaluate on.
+        frames: of a clip.
+        batch: clips in a micro-batch of one rank.
+        repeat: how often a sample of `root` comes in one epoch.
+        max_objects: of a video clip.
+        image_max_objects: of an image.
+        workers: processes that make batches; 0 makes them in the training process. Does not change the batches.
+        prefetch: batches each worker makes ahead.
+        max_bad_fraction: the run stops when more than this share of the samples cannot be read; see data/quarantine.py.
+        sampling: how clips are cut from videos.
+        augment: how they are changed at random.
+    """
+
+    root: Path | None = None
+    datasets: tuple[DatasetConfig, ...] = ()
+    val_root: Path | None = None
+    frames: int = 8
+    batch: int = 1
+    repeat: int = 1
+    max_objects: int = 3
+    image_max_objects: int = 64
+    workers: int = 2
+    prefetch: int = 2
+    max_bad_fraction: float = 0.01
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        least = {"frames": 1, "batch": 1, "repeat": 1, "max_objects": 1, "image_max_objects": 1}
+        for name, low in {**least, "workers": 0, "prefetch": 1}.items():
+            if getattr(self, name) < low:
+                raise DataError(f"{name} is {getattr(self, name)}; it must be {low} or more")
+        for dataset in self.datasets:
+            for name in ("frames", "batch", "max_objects"):
+                value = getattr(dataset, name)
+                if value is not None and value < 1:
+                    raise DataError(f"{name} of {dataset.root} is {value}; it must be 1 or more")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise DataError(f"max_bad_fraction is {self.max_bad_fraction}; it is a share from 0 to 1")
+        if self.root is not None and self.datasets:
+            raise DataError("root and datasets are both set; the second replaces the first")
+
+    def parts(self) -> tuple[DatasetConfig, ...]:
+        """The data sets to train on."""
+        if self.root is None:
+            return self.datasets
+        return (DatasetConfig(self.root, repeat=self.repeat),)
+
+
+class ClipDataModule(pl.LightningDataModule):
+    """Batches of clips in an order that depends on the seed alone, from wherever training stands.
+
+    Micro-batches are numbered from 0 over the whole run and never end: the trainer decides how many it takes. What is
+    stored in a checkpoint is the number that training has consumed (not what workers made ahead) and a description of
+    the plan; a checkpoint of other data is refused.
+
+    Args:
+        config: what to read.
+        image_size: side of the model's square, pixels.
+        seed: of the run.
+        directory: of the run, where bad samples are listed; None: nowhere.
+    """
+
+    def __init__(self, config: DataConfig, image_size: int, seed: int, directory: Path | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = image_size
+        self.seed = seed
+        self.directory = directory
+        self._start = 0
+        self._ahead: int | None = (
+            None  # consumed, less what the trainer has counted; None before it asks for data
+        )
+
+    @cached_property
+    def indexes(self) -> tuple[ShardIndex, ...]:
+        """Of the data sets to train on."""
+        return tuple(open_index(part.root, self.config.max_bad_fraction) for part in self.config.parts())
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Which samples each step uses.
+
+        Raises:
+            DataError: no data set, or one that cannot be used.
+        """
+        parts = zip(self.config.parts(), self.indexes, strict=True)
+        planned = [
+            PlannedDataset(
+                name=str(part.root),
+                size=len(index),
+                fingerprint=index.fingerprint,
+                batch=part.batch or self.config.batch,
+                weight=part.weight,
+                repeat=part.repeat,
+            )
+            for part, index in parts
+        ]
+        return Plan(tuple(planned), self.seed)
+
+    @cached_property
+    def readers(self) -> tuple[ClipReader, ...]:
+        """One for each data set."""
+        return tuple(
+            self._reader(part, index) for part, index in zip(self.config.parts(), self.indexes, strict=True)
+        )
+
+    def _reader(self, part: DatasetConfig, index: ShardIndex) -> ClipReader:
+        images = index.is_image
+        if images.any() and not images.all():
+            raise DataError(f"{part.root}: holds images and videos; convert them into two data sets")
+        is_images = bool(images.all())
+        if is_images and (part.frames or 1) != 1:
+            raise DataError(f"{part.root}: holds images, frames must be 1, not {part.frames}")
+        frames = 1 if is_images else part.frames or self.config.frames
+        most = part.max_objects or (self.config.image_max_objects if is_images else self.config.max_objects)
+        return ClipReader(index, frames, most, self.image_size, self.config.sampling, self.config.augment)
+
+    @property
+    def rank(self) -> int:
+        """Of this process."""
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def world(self) -> int:
+        """Number of processes."""
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def consumed(self) -> int:
+        """Micro-batches that training has done; set it to start somewhere else."""
+        return self._start if self._ahead is None else self._processed() + self._ahead
+
+    @consumed.setter
+    def consumed(self, step: int) -> None:
+        self._start, self._ahead = step, None
+
+    def _processed(self) -> int:
+        """What the trainer has counted; it keeps this number in its checkpoints too."""
+        return (
+            cast(Any, self.trainer.fit_loop.epoch_loop.batch_progress.total).processed if self.trainer else 0
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands; the same on every rank."""
+        return {"consumed": self.consumed, "plan": self.plan.describe(self.world)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from there.
+
+        Raises:
+            DataError: the checkpoint was made with other data, batch sizes or another seed.
+        """
+        self.plan.check(state_dict["plan"], self.world)
+        self.consumed = state_dict["consumed"]
+
+    def train_dataloader(self) -> StepLoader:
+        """Micro-batches of this rank, from the first one that was not consumed."""
+        start = self.consumed
+        self._start, self._ahead = start, start - self._processed()
+        batches = MicroBatches(self.plan, self.readers, self.rank, self.world)
+        samples = sum(dataset.size for dataset in self.plan.datasets)
+        quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
+        return StepLoader(batches, quarantine, self.config, lambda: self.consumed)
+
+    def held_out(self) -> HeldOut | None:
+        """The videos to evaluate on, or None."""
+        if self.config.val_root is None:
+            return None
+        return HeldOut(ShardIndex.load(self.config.val_root), self.image_size)
+
+    def val_dataloader(self) -> Iterable[HeldOutVideo]:
+        """This rank's share of the videos to evaluate on, one at a time; nothing if there are none."""
+        videos = self.held_out()
+        return _Unsized(videos.share(self.rank, self.world) if videos is not None else ())
+
+
+@dataclass(frozen=True)
+class _Unsized:
+    """Hides the length of an iterable: Lightning stops where a rank has less than one video."""
+
+    items: Iterable[HeldOutVideo]
+
+    def __iter__(self) -> Iterator[HeldOutVideo]:
+        return iter(self.items)
+
+
+class StepLoader:
+    """Endless micro-batches in the order of their numbers, made by worker processes.
+
+    Not a DataLoader itself, so nobody gives it another sampler. Each iteration starts at what `start()` says then.
+    """
+
+    def __init__(
+        self, batches: MicroBatches, quarantine: Quarantine, config: DataConfig, start: Callable[[], int]
+    ) -> None:
+        self.batches = batches
+        self.quarantine = quarantine
+        self._start = start
+        workers = {"prefetch_factor": config.prefetch, "worker_init_fn": _settle} if config.workers else {}
+        self._loader: DataLoader[Delivery] = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=_Steps(start),
+            num_workers=config.workers,
+            collate_fn=_same,
+            pin_memory=torch.cuda.is_available(),
+            **workers,  # type: ignore[arg-type]
+        )
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        """Batches from `start()` on.
+
+        Raises:
+            DataError: too many samples are bad.
+        """
+        plan = self.batches.plan
+        for step, delivery in enumerate(self._loader, self._start()):
+            self.quarantine.add(delivery.bad, plan.asked(step + 1))
+            if delivery.batch is None:
+                raise DataError(delivery.failure)
+            yield delivery.batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; that it exists tells Lightning that this loader continues where training stands."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to do: the data module knows."""
+
+
+class _Steps(Sampler[int]):
+    """start(), start() + 1, ..."""
+
+    def __init__(self, start: Callable[[], int]) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[int]:
+        step = self._start()
+        while True:
+            yield step
+            step += 1
+
+
+def _same(delivery: Any) -> Any:
+    return delivery
+
+
+def _settle(worker: int) -> None:
+    """A worker leaves signals that are meant for the training process alone; torch has given it one thread."""
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

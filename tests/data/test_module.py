@@ -1,0 +1,280 @@
+import json
+import signal
+import subprocess
+import sys
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from data.augment import AugmentConfig
+from data.clip import ClipBatch, DataError
+from data.held_out import HeldOutVideo
+from data.module import ClipDataModule, DataConfig, DatasetConfig
+from data.sample import SamplingConfig
+from tests.data.shards import DAMAGES, image_shards, numbered_videos, rewrite, to_shards
+
+QUIET = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+    "use_distributed_sampler": False,
+    "max_epochs": -1,
+    "num_sanity_val_steps": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Ten videos and seven images."""
+    root = tmp_path_factory.mktemp("shards")
+    numbered_videos(root / "sav", 10)
+    to_shards(root / "sav", root / "videos", shard_bytes=20_000)
+    image_shards(root / "png", 7, root / "images")
+    return root
+
+
+def module(shards, directory=None, seed=1, **changes):
+    settings = {"root": shards / "videos", "frames": 2, "batch": 2, "workers": 0, **changes}
+    return ClipDataModule(DataConfig(**settings), image_size=32, seed=seed, directory=directory)
+
+
+def both(shards, batch=2):
+    return {
+        "root": None,
+        "datasets": (
+            DatasetConfig(shards / "videos", weight=1.0, batch=batch),
+            DatasetConfig(shards / "images", weight=1.0, batch=2 * batch),
+        ),
+    }
+
+
+def take(data, count):
+    return [batch for batch, _ in zip(data.train_dataloader(), range(count), strict=False)]
+
+
+def fingerprint(batch):
+    parts = (batch.frames, batch.masks, batch.video_of_object, batch.object_seeds)
+    return batch.step, batch.sources, [int(part.long().sum()) for part in parts]
+
+
+class Recorder(pl.LightningModule):
+    """Learns nothing of use; remembers what it was given. Fails where a machine would be killed."""
+
+    def __init__(self, fails_at=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+        self.fails_at = fails_at
+        self.seen, self.tracked = [], []
+
+    def training_step(self, batch, batch_idx):
+        assert isinstance(batch, ClipBatch)
+        if batch_idx == self.fails_at:
+            raise RuntimeError("killed")
+        self.seen.append(fingerprint(batch))
+        return ((self.weight - batch.frames.float().mean((0, 1, 3, 4)) / 255) ** 2).sum()
+
+    def validation_step(self, batch, batch_idx):
+        assert isinstance(batch, HeldOutVideo)
+        self.tracked.append(batch.key)
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=0.1)
+
+
+class SaveEvery(pl.Callback):
+    def __init__(self, path, every):
+        self.path, self.every = path, every
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_batches_do_not_depend_on_the_number_of_workers(shards, workers):
+    alone = take(module(shards, **both(shards)), 7)
+    helped = take(module(shards, workers=workers, **both(shards)), 7)
+    for one, other in zip(alone, helped, strict=True):
+        assert one.sources == other.sources and one.step == other.step
+        for name in ("frames", "masks", "video_of_object", "object_seeds"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+    assert [batch.step for batch in alone] == list(range(7))
+
+
+def test_video_and_image_steps_have_their_own_batch_size_length_and_cap(shards):
+    batches = take(module(shards, frames=3, max_objects=1, **both(shards)), 30)
+    videos = [batch for batch in batches if 'clip "v' in batch.sources[0]]
+    images = [batch for batch in batches if 'clip "i' in batch.sources[0]]
+    assert len(videos) > 5 and len(images) > 5
+    assert {batch.frames.shape for batch in videos} == {(3, 2, 3, 32, 32)}
+    assert {batch.frames.shape for batch in images} == {(1, 4, 3, 32, 32)}
+    assert {batch.masks.shape[1] for batch in videos} == {2}
+    assert {batch.masks.shape[1] for batch in images} == {8}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("limit", [None, 4])
+def test_a_killed_run_goes_on_with_exactly_the_next_batch(shards, tmp_path, workers, limit):
+    def run(data, recorder, resume=None):
+        save = SaveEvery(tmp_path / "last.ckpt", 3)
+        trainer = pl.Trainer(
+            **QUIET, max_steps=11, limit_train_batches=limit, callbacks=[save], log_every_n_steps=1
+        )
+        trainer.fit(recorder, datamodule=data, ckpt_path=resume, weights_only=True)
+        return recorder
+
+    whole = run(module(shards, workers=workers), Recorder())
+    assert [step for step, *_ in whole.seen] == list(range(11))
+    with pytest.raises(RuntimeError, match="killed"):
+        run(module(shards, workers=workers), Recorder(fails_at=8 if limit is None else 3))
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["ClipDataModule"]["consumed"]
+    assert saved == (6 if limit is None else 3)
+    again = run(module(shards, workers=workers), Recorder(), tmp_path / "last.ckpt")
+    assert again.seen == whole.seen[saved:]
+    assert torch.equal(again.weight, whole.weight)
+
+
+def test_batches_made_ahead_or_accumulated_are_not_counted_twice(shards, tmp_path):
+    data = module(shards, workers=2, prefetch=4)
+    trainer = pl.Trainer(**QUIET, max_steps=2, accumulate_grad_batches=3)
+    trainer.fit(Recorder(), datamodule=data)
+    assert data.consumed == 6
+    assert data.state_dict()["consumed"] == 6
+
+
+def test_lightnings_own_checkpoints_resume_too(shards, tmp_path):
+    def run(resume=None):
+        folder = tmp_path / ("again" if resume else "whole")
+        keep = ModelCheckpoint(folder, "at-{step}", every_n_train_steps=2, save_top_k=-1)
+        recorder = Recorder()
+        trainer = pl.Trainer(**QUIET | {"enable_checkpointing": True}, max_steps=5, callbacks=[keep])
+        trainer.fit(recorder, datamodule=module(shards), ckpt_path=resume, weights_only=resume and True)
+        return recorder
+
+    whole = run()
+    assert run(tmp_path / "whole" / "at-step=2.ckpt").seen == whole.seen[2:]
+
+
+def test_a_checkpoint_of_other_data_is_refused(shards):
+    state = json.loads(
+        json.dumps(module(shards).state_dict())
+    )  # plain values, so it can be read without pickle
+    module(shards).load_state_dict(state)
+    with pytest.raises(DataError, match="seed was 1, is 2"):
+        module(shards, seed=2).load_state_dict(state)
+    with pytest.raises(DataError, match="index of data set 0 was"):
+        module(shards, root=shards / "images").load_state_dict(state)
+
+
+def test_without_a_trainer_a_loop_can_start_anywhere(shards):
+    whole = [fingerprint(batch) for batch in take(module(shards), 6)]
+    data = module(shards)
+    data.consumed = 4
+    assert [fingerprint(batch) for batch in take(data, 2)] == whole[4:]
+    assert data.consumed == 4
+
+
+def test_held_out_videos_are_what_lightning_validates_on(shards):
+    data, recorder = module(shards, val_root=shards / "videos"), Recorder()
+    pl.Trainer(**QUIET).validate(recorder, datamodule=data, verbose=False)
+    assert recorder.tracked == [f"v{k:02d}" for k in range(10)]
+    assert module(shards).held_out() is None
+    assert list(module(shards).val_dataloader()) == []
+
+
+def test_a_rank_may_have_no_video_to_evaluate(shards, monkeypatch):
+    data = module(shards, val_root=shards / "videos")
+    monkeypatch.setattr(ClipDataModule, "rank", 11)
+    monkeypatch.setattr(ClipDataModule, "world", 12)
+    recorder = Recorder()
+    trainer = pl.Trainer(**QUIET, max_steps=2, val_check_interval=1)
+    trainer.fit(recorder, datamodule=data)
+    assert len(recorder.seen) == 2 and recorder.tracked == []
+
+
+def test_bad_samples_are_listed_and_training_goes_on_until_there_are_too_many(tmp_path):
+    numbered_videos(tmp_path / "sav", 6)
+    to_shards(tmp_path / "sav", tmp_path / "videos")
+    rewrite(tmp_path / "videos", "v02", DAMAGES["truncated mp4"][0])
+    directory = tmp_path / "run"
+    directory.mkdir()
+    skipped = [batch.skipped for batch in take(module(tmp_path, directory, workers=2), 9)]
+    assert sum(skipped) == 3  # three epochs
+    rows = [json.loads(line) for line in (directory / "quarantine-rank0.jsonl").read_text().splitlines()]
+    assert [(row["key"], row["member"], row["shard"]) for row in rows] == [("v02", "mp4", "000002.tar")]
+    rewrite(tmp_path / "videos", "v04", DAMAGES["rle of another size"][0])
+    with pytest.raises(DataError, match=r"^2 bad samples among 6.*max_bad_fraction=0\.01 allows 1"):
+        take(module(tmp_path, directory, workers=2), 9)
+
+
+def test_what_goes_wrong_in_a_worker_reaches_the_user_in_its_own_words(tmp_path):
+    numbered_videos(tmp_path / "sav", 3)
+    to_shards(tmp_path / "sav", tmp_path / "videos")
+    data = module(tmp_path, frames=9, workers=2, max_bad_fraction=1.0)
+    with pytest.raises(DataError, match=r"^data set .*videos: 3 samples one after the other.*needs 9"):
+        take(data, 1)
+
+
+def test_a_module_without_data_says_which_setting_is_missing():
+    with pytest.raises(DataError, match=r"set data\.root or data\.datasets"):
+        ClipDataModule(DataConfig(), 32, 0).train_dataloader()
+
+
+def test_images_and_videos_in_one_folder_are_refused(shards, monkeypatch):
+    mixed = module(shards)
+    half = np.arange(10) % 2 == 0
+    monkeypatch.setattr(type(mixed.indexes[0]), "is_image", half)
+    with pytest.raises(DataError, match="holds images and videos"):
+        mixed.train_dataloader()
+    with pytest.raises(DataError, match="holds images, frames must be 1, not 4"):
+        monkeypatch.undo()
+        datasets = (DatasetConfig(shards / "images", frames=4),)
+        module(shards, root=None, datasets=datasets).train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"frames": 0}, "frames is 0; it must be 1 or more"),
+        ({"workers": -1}, "workers is -1"),
+        ({"max_bad_fraction": 2.0}, "max_bad_fraction is 2.0"),
+        ({"datasets": (DatasetConfig("x"),)}, "root and datasets are both set"),
+        ({"root": None, "datasets": (DatasetConfig("x", batch=0),)}, "batch of x is 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(shards, bad, message):
+    with pytest.raises(DataError, match=message):
+        module(shards, **bad)
+
+
+def test_every_setting_has_a_plain_type():
+    config = DataConfig(sampling=SamplingConfig(), augment=AugmentConfig())
+    assert config == DataConfig()
+    assert hash(config) == hash(DataConfig())
+
+
+LOOP = """
+import sys
+from pathlib import Path
+from data.module import ClipDataModule, DataConfig
+config = DataConfig(root=Path(sys.argv[1]), frames=2, batch=2, workers=2)
+for batch in ClipDataModule(config, 32, 1).train_dataloader():
+    print(batch.step, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_no_worker_outlives_the_training_process(shards, number):
+    command = [sys.executable, "-c", LOOP, str(shards / "videos")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert [process.stdout.readline().strip() for _ in range(3)] == ["0", "1", "2"]
+    process.send_signal(number)
+    process.communicate(timeout=30)  # returns when the last holder of the pipe, a worker maybe, is gone
+    assert process.returncode != 0
