@@ -1,0 +1,160 @@
+"""Make videos with exact masks, in the layout of SA-V: `NAME.mp4` and `NAME_manual.json`.
+
+For tests, for the demo and for trying a change before real data is at hand. A clip follows from (config, split, number)
+alone. Textures and shapes of different splits come from seeds that cannot meet.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pycocotools.mask
+from numpy.typing import NDArray
+
+from data.staging import PRESETS, SPLITS, SyntheticConfig, render
+
+__all__ = ["PRESETS", "SPLITS", "SyntheticConfig", "generate", "render"]
+
+Progress = Callable[[int, int], None]
+"""Called with (clips done, clips in all)."""
+
+
+def generate(
+    config: SyntheticConfig,
+    split: str,
+    count: int,
+    out_dir: str | Path,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write `count` videos `SPLIT_000000.mp4`, ... with their `_manual.json` into `out_dir`.
+
+    `synthetic_SPLIT.json` beside them holds the configuration and, for each object of each clip, the seeds of its
+    texture and shape, how much of it is hidden on average, and what happens to it.
+
+    Args:
+        config: see `SyntheticConfig` and `PRESETS`.
+        split: "train", "val" or "test"; no two splits share the seed of a texture or a shape.
+        count: number of videos.
+        out_dir: made if missing; files of the same names are replaced.
+        workers: processes; does not change the result. (More than one starts fresh interpreters: a calling script
+            needs its `if __name__ == "__main__"`.)
+        progress: called after every clip.
+
+    Returns:
+        The mp4 files in order.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if count < 1 or workers < 1:
+        raise ValueError(f"count and workers must be at least 1, got {count} and {workers}")
+    out = Path(out_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    write = partial(_write_clip, config, split, out)
+    if workers == 1:
+        records = _collect(map(write, range(count)), count, progress)
+    else:
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # a forked child may inherit locks of the caller's threads
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            chunk = max(1, min(8, count // (4 * workers)))
+            records = _collect(pool.map(write, range(count), chunksize=chunk), count, progress)
+    summary = {"config": asdict(config), "split": split, "clips": records}
+    _replace(out / f"synthetic_{split}.json", json.dumps(summary, indent=1).encode())
+    return [out / f"{record['name']}.mp4" for record in records]
+
+
+def _collect(
+    records: Iterable[dict[str, Any]], count: int, progress: Progress | None
+) -> list[dict[str, Any]]:
+    collected = []
+    for record in records:
+        collected.append(record)
+        if progress:
+            progress(len(collected), count)
+    return collected
+
+
+def _write_clip(config: SyntheticConfig, split: str, out: Path, number: int) -> dict[str, Any]:
+    """Render and write one clip; returns its record."""
+    name = f"{split}_{number:06d}"
+    clip = render(config, split, number)
+    _write_video(out / f"{name}.mp4", clip.frames, config)
+    _replace(out / f"{name}_manual.json", json.dumps(_annotation(name, clip.masks, config, split)).encode())
+    return {"name": name, "background_seed": clip.background_seed, "objects": list(clip.objects)}
+
+
+def _write_video(path: Path, frames: NDArray[np.uint8], config: SyntheticConfig) -> None:
+    """H.264 with long groups of pictures, as originals have."""
+    partial_path = path.with_name(f".{path.name}.tmp")
+    with av.open(str(partial_path), "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=config.fps)
+        stream.height, stream.width, stream.pix_fmt = config.height, config.width, "yuv420p"
+        stream.thread_count = 1  # more threads give other bytes
+        # mbtree with B-frames reads memory that was never written (x264's AVX-512 code): the bytes would vary.
+        stream.options = {"crf": str(config.crf), "preset": config.preset, "g": "250", "mbtree": "0"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    os.replace(partial_path, path)
+
+
+def _annotation(name: str, masks: NDArray[np.bool_], config: SyntheticConfig, split: str) -> dict[str, Any]:
+    """The content of a `_manual.json`, every key that SA-V has; `masks` is (A, O, H, W)."""
+    height, width = masks.shape[2:]
+    areas = masks.sum((2, 3))
+    visible = areas > 0
+    objects = masks.shape[1]
+    mean_area = [float(areas[visible[:, i], i].mean()) for i in range(objects)]
+    return {
+        "video_id": name,
+        "video_duration": config.frames / config.fps,
+        "video_frame_count": float(config.frames),
+        "video_height": float(height),
+        "video_width": float(width),
+        "video_resolution": float(height * width),
+        "video_environment": "Synthetic",
+        "video_split": split,
+        "masklet": [_encode(frame) for frame in masks],
+        "masklet_id": list(range(objects)),
+        "masklet_size_rel": [area / (height * width) for area in mean_area],
+        "masklet_size_abs": mean_area,
+        "masklet_size_bucket": [_bucket(area) for area in mean_area],
+        "masklet_visibility_changes": (visible[1:] != visible[:-1]).sum(0).tolist(),
+        "masklet_first_appeared_frame": [float(k) for k in visible.argmax(0)],
+        "masklet_frame_count": [len(masks)] * objects,
+        "masklet_edited_frame_count": [len(masks)] * objects,
+        "masklet_type": ["manual"] * objects,
+        "masklet_stability_score": [None] * objects,
+        "masklet_num": objects,
+    }
+
+
+def _encode(masks: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """COCO RLE of the masks (O, H, W) of one frame; an absent object has an empty mask."""
+    columns = np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8))
+    return [
+        {"size": list(masks.shape[1:]), "counts": rle["counts"].decode()}
+        for rle in pycocotools.mask.encode(columns)
+    ]
+
+
+def _bucket(area: float) -> str:
+    return "small" if area < 32**2 else "medium" if area < 96**2 else "large"
+
+
+def _replace(path: Path, raw: bytes) -> None:
+    partial_path = path.with_name(f".{path.name}.tmp")
+    partial_path.write_bytes(raw)
+    os.replace(partial_path, path)
