@@ -7,7 +7,6 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from data.augment import AugmentConfig
 from data.clip import ClipBatch, DataError
@@ -146,19 +145,6 @@ def test_batches_made_ahead_or_accumulated_are_not_counted_twice(shards, tmp_pat
     trainer.fit(Recorder(), datamodule=data)
     assert data.consumed == 6
     assert data.state_dict()["consumed"] == 6
-
-
-def test_lightnings_own_checkpoints_resume_too(shards, tmp_path):
-    def run(resume=None):
-        folder = tmp_path / ("again" if resume else "whole")
-        keep = ModelCheckpoint(folder, "at-{step}", every_n_train_steps=2, save_top_k=-1)
-        recorder = Recorder()
-        trainer = pl.Trainer(**QUIET | {"enable_checkpointing": True}, max_steps=5, callbacks=[keep])
-        trainer.fit(recorder, datamodule=module(shards), ckpt_path=resume, weights_only=resume and True)
-        return recorder
-
-    whole = run()
-    assert run(tmp_path / "whole" / "at-step=2.ckpt").seen == whole.seen[2:]
 
 
 def test_a_checkpoint_of_other_data_is_refused(shards):
