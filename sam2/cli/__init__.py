@@ -1,0 +1,93 @@
+"""The `sam2` command. What a verb needs is imported when the verb runs, so that `sam2 --help` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="sam2",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Train, fine-tune and use Segment Anything 2 on your own videos and images.",
+    epilog="Every verb explains itself: `sam2 VERB --help`.",
+)
+# everything after the verb goes to it unread
+_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"`{line}`" for line in lines)
+
+
+def main() -> None:
+    """Run `sam2 VERB ...`."""
+    app()
+
+
+@app.command(
+    context_settings=_THROUGH,
+    add_help_option=False,
+    epilog=_examples(
+        "sam2 train recipes/smoke.yaml",
+        "sam2 train finetune_video data.root=/path/to/shards model.checkpoint=/path/to/sam2.1_hiera_tiny.pt",
+    ),
+)
+def train(context: typer.Context) -> None:
+    """Train a recipe; the same as `python train.py`."""
+    from sam2.training.run import main as run
+
+    raise typer.Exit(run(context.args, program="sam2 train"))
+
+
+@app.command(
+    context_settings=_THROUGH,
+    add_help_option=False,
+    epilog=_examples(
+        "sam2 data convert --from sav /path/to/sa-v /path/to/shards", "sam2 data check /path/to/shards"
+    ),
+)
+def data(context: typer.Context) -> None:
+    """Convert videos with masks to shards, check shards, make videos up."""
+    from sam2.cli.data import app as data_app
+
+    data_app(args=context.args, prog_name="sam2 data")
+
+
+@app.command(
+    epilog=_examples(
+        "sam2 export runs/finetune_video/001-3fa9c1/checkpoints/best.ckpt tuned.pt",
+        "sam2 export sam2_hf.safetensors sam2.1_t.pt --model sam2.1_t",
+    )
+)
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CKPT", help="Weights of any layout that training can start from.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    model: Annotated[str | None, typer.Option(help="The model's name, where the file does not tell.")] = None,
+) -> None:
+    """Write weights in the official layout, which `build_sam2` and the reference implementation read."""
+    from sam2.cli.export import export_file
+
+    raise typer.Exit(export_file(checkpoint, out, model))
+
+
+@app.command(epilog=_examples("sam2 doctor", "CUDA_VISIBLE_DEVICES=1 sam2 doctor"))
+def doctor() -> None:
+    """Say what this machine offers and what will not work, and why."""
+    from sam2.cli.doctor import examine
+
+    raise typer.Exit(examine())
+
+
+@app.command(epilog=_examples("sam2 recipes", "sam2 train smoke --cfg"))
+def recipes() -> None:
+    """List the recipes that come with the project: their goal and what they need."""
+    from sam2.cli.recipes import show
+
+    show()
