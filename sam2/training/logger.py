@@ -39,7 +39,7 @@ def build_loggers(config: RunConfig, directory: Path) -> list[Logger]:
 def _wandb(config: RunConfig, chosen: LoggerConfig, directory: Path) -> WandbLogger:
     mode = chosen.mode
     if mode == "auto":
-        mode = "online" if _has_key() else "offline"
+        mode = "online" if has_wandb_key() else "offline"
     if mode == "offline":
         log.info(
             "no W&B key: writing offline; upload later with `wandb sync %s`",
@@ -69,7 +69,7 @@ def _run_id(directory: Path) -> str:
     return path.read_text().strip()
 
 
-def _has_key() -> bool:
+def has_wandb_key() -> bool:
     """Whether W&B could log in without asking."""
     if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
         return False

@@ -17,6 +17,8 @@ from rich.logging import RichHandler
 _NOISE = (
     r".isinstance.treespec, LeafSpec.. is deprecated",  # lightning 2.6.6 with torch 2.15
     r".*does not have many workers",  # the display shows how long training waits for data
+    r".*It is recommended to use .self.log\(.*sync_dist=True",  # what is logged is gathered already
+    r"Grad strides do not match bucket view strides",  # of 1x1 and depthwise convolutions; nothing to gain
 )
 
 
@@ -33,7 +35,8 @@ def logged(path: Path, rank: int, console: Console) -> Iterator[None]:
         loggers = [logging.getLogger(name) for name in ("sam2", "data", "py.warnings")]
         before = [(logger, logger.level, logger.propagate) for logger in loggers]
         was_watching = faulthandler.is_enabled()
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         with warnings.catch_warnings():
             for message in _NOISE:
                 warnings.filterwarnings("ignore", message)

@@ -164,12 +164,15 @@ def begin(directory: RunDirectory, config: RunConfig, command: Sequence[str]) ->
     write_atomically(directory.config, yaml.safe_dump(plain, sort_keys=False))
     start = {"time": _now(), "host": socket.gethostname(), "pid": os.getpid(), "command": shlex.join(command)}
     starts = [*directory.read_record().get("starts", []), start]
+    git, machine = git_state(), hardware()
     directory.note(
         format=FORMAT,
         name=config.name,
-        git=git_state(),
+        commit=git.get("commit", "unknown")[:10],
+        device=machine["gpus"][0]["name"] if machine["gpus"] else f"CPU, {machine['cores']} cores",
+        git=git,
         packages=packages(),
-        hardware=hardware(),
+        hardware=machine,
         starts=starts,
         finished=None,
     )
