@@ -25,6 +25,7 @@ from data.clip import AnnotatedVideo, DataError
 from data.shard import MAX_SIDE
 
 MAX_ORIGINAL_BYTES = 2 << 30
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _UPRIGHT = 0x0112  # EXIF tag "Orientation", 1 or absent when upright
 
 
@@ -49,9 +50,12 @@ class EncodeOptions:
     def __post_init__(self) -> None:
         if self.media not in _ENCODERS:
             raise ValueError(f"media must be one of {', '.join(_ENCODERS)}, got {self.media!r}")
+        if self.preset not in _PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(_PRESETS)}, got {self.preset!r}")
         for name, least, most in (("crf", 0, 51), ("gop", 1, 250), ("jpeg_quality", 1, 95)):
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be from {least} to {most}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
 
 
 @dataclass(frozen=True)

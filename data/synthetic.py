@@ -6,12 +6,13 @@ alone. Textures and shapes of different splits come from seeds that cannot meet.
 
 from __future__ import annotations
 
+import difflib
 import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,32 @@ from numpy.typing import NDArray
 
 from data.staging import PRESETS, SPLITS, SyntheticConfig, render
 
-__all__ = ["PRESETS", "SPLITS", "SyntheticConfig", "generate", "render"]
+__all__ = ["PRESETS", "SPLITS", "SyntheticConfig", "configure", "generate", "render"]
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
+
+
+def configure(preset: str, **changes: Any) -> SyntheticConfig:
+    """A preset with some fields changed; lists stand for pairs.
+
+    Raises:
+        ValueError: no such preset or field, or a value that is not possible.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    known = asdict(PRESETS[preset])
+    for name, value in changes.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+            raise ValueError(f"unknown field {name!r}{hint}")
+        kinds = (int, float) if isinstance(known[name], float) else type(known[name])
+        given = tuple(value) if isinstance(value, list) else value
+        if not isinstance(given, kinds) or (isinstance(given, tuple) and len(given) != 2):
+            raise ValueError(f"{name} must be like {known[name]!r}, got {value!r}")
+        changes[name] = given
+    return replace(PRESETS[preset], **changes)
 
 
 def generate(

@@ -41,7 +41,7 @@ class Source:
     license: str = "CC BY 4.0"
 
     def __post_init__(self) -> None:
-        if self.tracks not in _TRACKS:
+        if not isinstance(self.tracks, str) or self.tracks not in _TRACKS:
             raise DataError(f"tracks must be one of {', '.join(_TRACKS)}, got {self.tracks!r}")
         if not isinstance(self.stride, int) or self.stride < 1:
             raise DataError(f"stride must be a whole number from 1, got {self.stride!r}")

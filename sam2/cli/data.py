@@ -1,0 +1,210 @@
+"""`sam2 data ...`: convert videos with masks to shards, check shards, make videos up.
+
+Exit codes: 0 done; 1 the data is not as it should be; 2 the command line is not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="data",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Convert videos with masks to shards, check shards, make videos up.",
+)
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"`{line}`" for line in lines)
+
+
+_Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another option; repeatable.")
+]
+_Workers = Annotated[
+    int, typer.Option(min=1, help="How many to work on at the same time; the result is the same.")
+]
+
+
+@app.command(
+    epilog=_examples(
+        "sam2 data convert --from sav /path/to/sav_train /path/to/shards --workers 8",
+        "sam2 data convert --from sav --media jpeg --set tracks=both /path/to/sav_train /path/to/shards",
+    )
+)
+def convert(
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the source.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for the shards, new or from an earlier try.")
+    ],
+    source: Annotated[str, typer.Option("--from", metavar="SOURCE", help="What SRC is, e.g. sav.")],
+    media: Annotated[str, typer.Option(help="How frames are stored: proxy, jpeg or original.")] = "proxy",
+    shard_mb: Annotated[int, typer.Option(min=1, help="Size of a shard in MB.")] = 512,
+    workers: _Workers = 1,
+    settings: _Set = None,
+    max_skipped: Annotated[
+        float, typer.Option(help="Share of clips that may be left out before it counts as failed.")
+    ] = 0.01,
+) -> None:
+    """Convert SRC to WebDataset shards in OUT, with an index beside them.
+
+    A conversion that was interrupted goes on where it stopped when the same command runs again.
+
+    `--set` gives options of the source (for sav: tracks=manual, auto or both; name=..., license=...) and of the
+    encoder (crf=20, gop=8, preset=medium, jpeg_quality=90).
+    """
+    with _errors(2):
+        from data.encode import EncodeOptions
+        from data.sources import load_source
+        from data.write import ConvertOptions
+        from data.write import convert as write
+
+        values = _parse(settings)
+        encoder = {k: values.pop(k) for k in ("crf", "gop", "preset", "jpeg_quality") if k in values}
+        options = ConvertOptions(EncodeOptions(media=media, **encoder), shard_mb << 20, workers)
+        clips = load_source(source, src, **values)
+    with _errors(1), _progress("converting", "clips") as progress:
+        report = write(clips, out, options, progress)
+    for line in report.skipped:
+        typer.echo(f"left out: {line}", err=True)
+    typer.echo(
+        f"{out}: {report.clips} clips, {report.annotated_frames} annotated frames, {report.objects} objects in "
+        f"{report.shards} shards, {report.bytes / 1e6:.1f} MB; {len(report.skipped)} clips left out"
+    )
+    if len(report.skipped) > max_skipped * (report.clips + len(report.skipped)):
+        typer.echo(
+            f"error: more than {max_skipped:.1%} of the clips were left out (see --max-skipped)", err=True
+        )
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=_examples(
+        "sam2 data check /path/to/shards --workers 4",
+        "sam2 data check --fast --json /path/to/shards",
+    )
+)
+def check(
+    root: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of shards.")],
+    fast: Annotated[bool, typer.Option("--fast", help="Compare hashes, decode nothing.")] = False,
+    workers: _Workers = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+) -> None:
+    """Check shards from the first tar header to the last frame. Exit code 1 if there is an error."""
+    with _errors(1), _progress("checking", "MB", 1e-6) as progress:
+        from data.check import check as examine
+
+        findings = examine(root, decode=not fast, workers=workers, progress=progress)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.severity}: {finding.where}: {finding.message}; {finding.remedy}")
+        errors = sum(finding.severity == "error" for finding in findings)
+        typer.echo(f"{root}: {errors} errors, {len(findings) - errors} warnings")
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=_examples(
+        "sam2 data index /path/to/shards",
+    )
+)
+def index(root: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of shards.")]) -> None:
+    """Make the index of shards again, for instance after some were added or removed."""
+    with _errors(1):
+        from data.index import ShardIndex
+
+        built = ShardIndex.build(root)
+        typer.echo(f"{built.save()}: {len(built)} samples, fingerprint {built.fingerprint[:16]}")
+
+
+@app.command(
+    epilog=_examples(
+        "sam2 data synth /path/to/videos --preset easy --count 200 --workers 2",
+        "sam2 data synth /path/to/videos --set seed=7 --set height=128 --set width=128 --set objects=[2,3]",
+    )
+)
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos.")],
+    preset: Annotated[str, typer.Option(help="Kind of videos: easy, medium, hard or demo.")] = "medium",
+    split: Annotated[
+        str, typer.Option(help="train, val or test; they share no texture and no shape.")
+    ] = "train",
+    count: Annotated[int, typer.Option(min=1, help="Number of videos.")] = 100,
+    workers: _Workers = 1,
+    settings: _Set = None,
+) -> None:
+    """Make up videos with exact masks, in the layout of SA-V. The same options give the same files.
+
+    `--set` gives any field of `data.synthetic.SyntheticConfig`.
+    """
+    with _errors(2):
+        from data.synthetic import configure, generate
+
+        config = configure(preset, **_parse(settings))
+    with _errors(1), _progress("drawing", "clips") as progress:
+        videos = generate(config, split, count, out, workers, progress)
+    typer.echo(f"{out}: {len(videos)} videos; convert them with `sam2 data convert --from sav {out} SHARDS`")
+
+
+def _parse(settings: list[str] | None) -> dict[str, Any]:
+    """`key=value` words; a value that is JSON is read as JSON, anything else is a string."""
+    import json
+
+    values: dict[str, Any] = {}
+    for word in settings or []:
+        key, equals, text = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"--set expects KEY=VALUE, got {word!r}")
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    return values
+
+
+@contextmanager
+def _errors(code: int) -> Iterator[None]:
+    """A user's mistake is one line and an exit code, not a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(code) from error
+
+
+@contextmanager
+def _progress(verb: str, unit: str, scale: float = 1) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left, on a terminal; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(verb),
+        BarColumn(),
+        TextColumn("{task.fields[count]} " + unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(verb, total=None, count="")
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, count=f"{done * scale:.0f}/{total * scale:.0f}")
+
+        yield update
