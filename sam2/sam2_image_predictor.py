@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from sam2.connected_components import overwrite_small
 from sam2.image_prompts import Canvas, build_prompt
 from sam2.model.pixels import normalise
-from sam2.model.sam2 import SAM2, settle
+from sam2.model.sam2 import SAM2
 from sam2.types import Features, Prompt
 
 Answer = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -205,23 +206,14 @@ class SAM2ImagePredictor:
         self._sizes = [(array.shape[0], array.shape[1]) for array in pixels]
 
     def _decode(self, prompt: Prompt, image: int, several: bool) -> tuple[Tensor, Tensor]:
-        """Candidates (B, M, 4h, 4w) and IoUs (B, M).
-
-        Not `SAM2.decode`: a still image shows its masks whatever the object score says.
-        """
+        """Candidates (B, M, 4h, 4w) and IoUs (B, M); a still image shows its masks whatever the object score says."""
         assert self._features is not None and self._embedding is not None
-        objects, cells = len(prompt.points), self._embedding.shape[-2:]
-        encoder = self.model.sam_prompt_encoder
-        tokens, dense = encoder(prompt, self.model.image_size, cells)
-        embedding = self._embedding[image].expand(objects, -1, -1, -1)
+        objects = len(prompt.points)
         features = self._features.pick(image).expand(objects)
-        decoded = self.model.sam_mask_decoder(
-            features, embedding + dense, encoder.pe_layer.grid(*cells), tokens
-        )
-        if several:
-            return decoded.masks[:, 1:].float(), decoded.ious[:, 1:]
-        masks, ious = settle(decoded, self.model.policy)
-        return masks.float(), ious
+        embedding = self._embedding[image].expand(objects, -1, -1, -1)
+        policy = replace(self.model.policy, hide_absent=False)
+        output = self.model.decode(features, embedding, prompt, policy, several)
+        return output.candidates, output.ious
 
     def _clean(self, low_res: Tensor) -> Tensor:
         """Without small holes and specks; both are judged on the mask as it was predicted."""

@@ -30,6 +30,7 @@ class MemoryPolicy:
         storage: dtype of remembered maps; None keeps the computing dtype.
         stability_delta: half width in logits of the band in which a single mask counts as unstable.
         stability_threshold: below this stability the best of three candidates replaces it; 0 never.
+        hide_absent: an object whose score says it is not visible has no mask; off for still images.
     """
 
     slots: int = 7
@@ -42,6 +43,7 @@ class MemoryPolicy:
     storage: torch.dtype | None = None
     stability_delta: float = 0.05
     stability_threshold: float = 0.0
+    hide_absent: bool = True
 
     def __post_init__(self) -> None:
         if self.slots < 1 or self.stride < 1 or self.max_pointers < 1:

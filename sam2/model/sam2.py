@@ -97,7 +97,7 @@ class SAM2(nn.Module):
             features: of the frame, one row an object.
             conditioned: (B, C, h, w), from `condition` or `without_memory`.
             prompt: clicks and boxes, or the mask itself; `no_prompt(B)` on tracked frames.
-            policy: only its stability rule matters here.
+            policy: its stability rule, and whether absent objects are hidden.
             several: whether to give three candidates; by default yes for at most one click (boxes count as two).
         """
         if isinstance(prompt, MaskPrompt):
@@ -110,8 +110,9 @@ class SAM2(nn.Module):
         else:
             candidates, ious = settle(decoded, policy)
             tokens = decoded.tokens[:, :1]
-        visible = decoded.object_logit > 0
-        candidates = candidates.float().masked_fill(~visible[:, :, None, None], NO_OBJECT_LOGIT)
+        visible, candidates = decoded.object_logit > 0, candidates.float()
+        if policy.hide_absent:
+            candidates = candidates.masked_fill(~visible[:, :, None, None], NO_OBJECT_LOGIT)
         best = ious.argmax(dim=1)
         return Output(
             low_res=_take(candidates, best),
