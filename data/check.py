@@ -225,7 +225,7 @@ def _check_masks(raw: bytes, meta: SampleMeta) -> None:
 def _check_video(raw: bytes, meta: SampleMeta) -> None:
     frames, keyframes = 0, []
     try:
-        with av.open(io.BytesIO(raw), "r") as container:
+        with av.open(io.BytesIO(raw), "r", metadata_errors="replace") as container:
             for frame in container.decode(video=0):
                 turned = frame.rotation % 180 == 90
                 size = (frame.width, frame.height) if turned else (frame.height, frame.width)

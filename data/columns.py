@@ -167,6 +167,14 @@ def _ends(lengths: Sequence[int]) -> NDArray[np.int64]:
     return np.cumsum(np.asarray(lengths, np.int64), dtype=np.int64)
 
 
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, EOFError, MemoryError, SyntaxError)
+_UNREADABLE += (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+)  # also what zipfile cannot or will not read
+
+
 def read_columns(path: Path) -> Columns:
     """Read an index file, which is not trusted: no pickle, sizes bounded by the file, every offset checked.
 
@@ -181,7 +189,7 @@ def read_columns(path: Path) -> Columns:
         with np.load(path, allow_pickle=False) as stored:
             columns = Columns(**{f.name: stored[f.name] for f in fields(Columns)})
             fingerprint = str(stored["fingerprint"])
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, SyntaxError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: not a readable index ({error}); {again}") from error

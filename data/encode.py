@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from data.clip import AnnotatedVideo, DataError
-from data.shard import MAX_SIDE
 
 MAX_ORIGINAL_BYTES = 2 << 30
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_ONE_FRAME_A_PACKET = ("h264", "hevc")
 _UPRIGHT = 0x0112  # EXIF tag "Orientation", 1 or absent when upright
 
 
@@ -224,7 +224,7 @@ def frame_stride(frame_index: Sequence[int]) -> int:
 def _open(path: Path, threads: int) -> Iterator[tuple[Any, Any]]:
     """Container and video stream; FFmpeg's complaints become DataErrors that name the file."""
     try:
-        with av.open(str(path), "r") as container:
+        with av.open(str(path), "r", metadata_errors="replace") as container:
             if not container.streams.video:
                 raise DataError(f"{path}: holds no video stream")
             stream: Any = container.streams.video[0]
@@ -236,31 +236,38 @@ def _open(path: Path, threads: int) -> Iterator[tuple[Any, Any]]:
 
 
 def _decode(video: AnnotatedVideo, threads: int) -> Iterator[av.VideoFrame]:
-    """All frames of a video in order, each checked for its size."""
+    """All frames of a video in order, each checked for its size, their number for what the file holds."""
+    where = f'{video.media}, clip "{video.key}"'
+    number = held = 0
     with _open(video.media, threads) as (container, stream):
-        for number, frame in enumerate(container.decode(stream)):
-            turned = frame.rotation % 180 == 90
-            height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
-            if (height, width) != (video.height, video.width) or max(height, width) > MAX_SIDE:
-                raise _wrong_size(video, height, width)
-            if frame.is_corrupt:
-                raise DataError(
-                    f'{video.media}, clip "{video.key}": frame {number} is damaged; re-encode the video'
-                )
-            yield frame
+        for packet in container.demux(stream):
+            held += packet.size > 0 and not packet.is_discard
+            for frame in packet.decode():
+                turned = frame.rotation % 180 == 90
+                height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
+                if (height, width) != (video.height, video.width):
+                    raise _wrong_size(video, height, width)
+                if frame.is_corrupt:
+                    raise DataError(f"{where}: frame {number} is damaged; re-encode or remove the video")
+                yield frame
+                number += 1
+        # A decoder that gives up on a frame leaves it out, and every later frame would have the wrong number.
+        if number < held and stream.codec_context.name in _ONE_FRAME_A_PACKET:
+            raise DataError(
+                f"{where}: {held - number} of {held} frames are damaged; re-encode or remove the video"
+            )
 
 
 def _frames_at(video: AnnotatedVideo, threads: int) -> Iterator[av.VideoFrame]:
-    """The annotated frames, in order."""
+    """The annotated frames, in order; the rest of the video is decoded too, to notice damage."""
     wanted = iter(video.frame_index)
     target, number = next(wanted), -1
     for number, frame in enumerate(_decode(video, threads)):
         if number == target:
             yield frame
             target = next(wanted, -1)
-            if target < 0:
-                return
-    raise _too_short(video, number + 1)
+    if target >= 0:
+        raise _too_short(video, number + 1)
 
 
 def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:

@@ -210,6 +210,29 @@ def test_a_bad_video_is_left_out_and_named_and_the_rest_is_converted(sav, tmp_pa
     )
 
 
+@pytest.mark.parametrize("media", ["proxy", "jpeg", "original"])
+def test_noise_inside_a_video_is_noticed(sav, tmp_path, media):
+    sav.add("good", frames=5).add("noise", frames=5)
+    path = sav.root / "noise.mp4"
+    raw = bytearray(path.read_bytes())
+    start = raw.index(b"mdat")
+    end = start + int.from_bytes(raw[start - 4 : start], "big") - 4
+    raw[end - 120 : end - 20] = np.random.default_rng(0).bytes(100)
+    path.write_bytes(raw)
+    report = to_shards(sav, tmp_path / "out", media)
+    assert report.clips == 1
+    assert "noise.mp4" in report.skipped[0] and "damaged" in report.skipped[0]
+
+
+def test_metadata_in_another_alphabet_is_no_obstacle(sav, tmp_path):
+    sav.add("a", frames=3)
+    path = sav.root / "a.mp4"
+    raw = path.read_bytes()
+    assert b"Lavf" in raw
+    path.write_bytes(raw.replace(b"Lavf", b"\xac\xd3\xff\xfe"))
+    assert to_shards(sav, tmp_path / "out").clips == 1
+
+
 def test_nothing_to_convert_is_an_error(sav, tmp_path):
     sav.add("a", frames=3)
     (sav.root / "a.mp4").write_bytes(b"")
