@@ -47,6 +47,14 @@ class DatasetConfig:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Clips have at most `frames` frames up to micro-batch `until`."""
+
+    until: int
+    frames: int
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """What a run trains on and is evaluated on.
 
@@ -55,6 +63,7 @@ class DataConfig:
         datasets: several of them, instead of `root`.
         val_root: folder of shards to evaluate on.
         frames: of a clip.
+        curriculum: stages with shorter clips at the beginning, in order; memory is learned faster from two frames.
         batch: clips in a micro-batch of one rank.
         repeat: how often a sample of `root` comes in one epoch.
         max_objects: of a video clip.
@@ -70,6 +79,7 @@ class DataConfig:
     datasets: tuple[DatasetConfig, ...] = ()
     val_root: Path | None = None
     frames: int = 8
+    curriculum: tuple[Stage, ...] = ()
     batch: int = 1
     repeat: int = 1
     max_objects: int = 3
@@ -90,6 +100,9 @@ class DataConfig:
                 value = getattr(dataset, name)
                 if value is not None and value < 1:
                     raise DataError(f"{name} of {dataset.root} is {value}; it must be 1 or more")
+        ends = [0, *(stage.until for stage in self.curriculum)]
+        if ends != sorted(set(ends)) or any(stage.frames < 1 for stage in self.curriculum):
+            raise DataError("curriculum: each stage must end after the one before, with clips of at least 1 frame")
         if not 0 <= self.max_bad_fraction <= 1:
             raise DataError(f"max_bad_fraction is {self.max_bad_fraction}; it is a share from 0 to 1")
         if self.root is not None and self.datasets:
@@ -213,7 +226,8 @@ class ClipDataModule(pl.LightningDataModule):
         """Micro-batches of this rank, from the first one that was not consumed."""
         start = self.consumed
         self._start, self._ahead = start, start - self._processed()
-        batches = MicroBatches(self.plan, self.readers, self.rank, self.world)
+        stages = tuple((stage.until, stage.frames) for stage in self.config.curriculum)
+        batches = MicroBatches(self.plan, self.readers, self.rank, self.world, stages)
         samples = sum(dataset.size for dataset in self.plan.datasets)
         quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
         return StepLoader(batches, quarantine, self.config, lambda: self.consumed)

@@ -43,8 +43,8 @@ class ClipReader:
     sampling: SamplingConfig
     augment: AugmentConfig
 
-    def read(self, job: Job) -> Clip:
-        """The clip of a job.
+    def read(self, job: Job, most_frames: int | None = None) -> Clip:
+        """The clip of a job, of at most `most_frames` frames.
 
         Raises:
             SampleError: the sample is damaged, or no clip can be cut from it.
@@ -53,8 +53,9 @@ class ClipReader:
         masks = read_masks(self.index, job.index)
         visible = self._visible(sample, masks) if self.sampling.min_area else sample.visible
         seed = mix(job.seed, _SAMPLING)
+        length = min(self.frames, most_frames or self.frames)
         try:
-            chosen = choose(visible, self.frames, self.max_objects, self.sampling, seed)
+            chosen = choose(visible, length, self.max_objects, self.sampling, seed)
         except DataError as error:
             member = sample.media if isinstance(error, TooFewFrames) else MASKS
             raise SampleError(str(error), sample.shard, sample.key, member) from error
@@ -100,12 +101,21 @@ class Delivery:
 
 @dataclass(frozen=True)
 class MicroBatches(torch.utils.data.Dataset[Delivery]):
-    """The micro-batches of one rank, by their number; `readers` has one entry for each data set of the plan."""
+    """The micro-batches of one rank, by their number.
+
+    `readers` has one entry for each data set of the plan; `stages` are (until, frames): clips have at most `frames`
+    frames before micro-batch `until`.
+    """
 
     plan: Plan
     readers: tuple[ClipReader, ...]
     rank: int
     world: int
+    stages: tuple[tuple[int, int], ...] = ()
+
+    def most_frames(self, step: int) -> int | None:
+        """The longest clip that micro-batch `step` may hold, if there is a limit."""
+        return next((frames for until, frames in self.stages if step < until), None)
 
     def __getitem__(self, step: int) -> Delivery:
         """Micro-batch `step`; the same in any process, at any time."""
@@ -124,7 +134,7 @@ class MicroBatches(torch.utils.data.Dataset[Delivery]):
         tried = 0
         while current is not None:
             try:
-                return reader.read(current)
+                return reader.read(current, self.most_frames(step))
             except SampleError as error:
                 bad.append(
                     BadSample(name, current.index, error.shard, error.key, error.member, str(error), step)

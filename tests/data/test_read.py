@@ -74,6 +74,13 @@ def test_images_are_clips_of_one_frame(tmp_path):
     assert torch.equal(clip.masks[:, 0], ~clip.masks[:, 1])
 
 
+def test_a_curriculum_shortens_the_clips_of_the_first_steps(videos):
+    grown = replace(batches(videos), stages=((2, 1), (4, 2)))
+    assert [len(grown[step].batch.frames) for step in range(6)] == [1, 1, 2, 2, 3, 3]
+    longer = replace(batches(videos), stages=((9, 8),))
+    assert len(longer[0].batch.frames) == 3
+
+
 def test_the_same_step_gives_the_same_batch_whatever_the_number_of_threads(videos):
     before = torch.get_num_threads()
     try:
