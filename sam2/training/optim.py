@@ -117,7 +117,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, max_steps: int) -> tu
     """AdamW over the trainable parameters, and its schedule, to be stepped after every optimiser step."""
     if max_steps < 1:
         raise ValueError(f"a schedule needs a run of known length, got max_steps={max_steps}")
-    optimizer = AdamW(parameter_groups(model, config), betas=config.betas, eps=config.eps)
+    optimizer = AdamW(parameter_groups(model, config), betas=config.betas, eps=config.eps, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: height(step / max_steps, config))
 
 
