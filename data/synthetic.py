@@ -38,18 +38,23 @@ def configure(preset: str, **changes: Any) -> SyntheticConfig:
     """
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-    known = asdict(PRESETS[preset])
+    known = asdict(SyntheticConfig())
     for name, value in changes.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
             raise ValueError(f"unknown field {name!r}{hint}")
-        kinds = (int, float) if isinstance(known[name], float) else type(known[name])
-        given = tuple(value) if isinstance(value, list) else value
-        if not isinstance(given, kinds) or (isinstance(given, tuple) and len(given) != 2):
+        changes[name] = tuple(value) if isinstance(value, list) else value
+        if not _is_like(changes[name], known[name]):
             raise ValueError(f"{name} must be like {known[name]!r}, got {value!r}")
-        changes[name] = given
     return replace(PRESETS[preset], **changes)
+
+
+def _is_like(value: Any, example: Any) -> bool:
+    """Whether a value has the type of an example; a whole number is also a fraction, a pair has two of them."""
+    if isinstance(example, tuple):
+        return isinstance(value, tuple) and len(value) == 2 and all(map(_is_like, value, example))
+    return type(value) is type(example) or (isinstance(example, float) and type(value) is int)
 
 
 def generate(

@@ -20,6 +20,7 @@ def run(*words):
 def test_made_up_videos_convert_and_check(tmp_path):
     videos, shards = tmp_path / "videos", tmp_path / "shards"
     settings = ["--set", "height=32", "--set", "width=32", "--set", "frames=9", "--set", "objects=[2,2]"]
+    settings += ["--set", "leave_probability=0.5", "--set", "speed=[0,0.1]"]
     result = run("synth", videos, "--preset", "easy", "--count", 2, *settings)
     assert result.exit_code == 0 and "2 videos" in result.output
     result = run("convert", "--from", "sav", videos, shards, "--set", "crf=30", "--set", "license=CC0")
@@ -68,6 +69,8 @@ def test_clips_that_were_left_out_are_listed_and_many_are_a_failure(sav, tmp_pat
         (["synth", "out", "--preset", "tough"], "preset must be one of easy, medium, hard, demo"),
         (["synth", "out", "--set", "heigth=64"], "did you mean 'height'"),
         (["synth", "out", "--set", "objects=3"], "objects must be like"),
+        (["synth", "out", "--set", "objects=[2,3.5]"], "objects must be like"),
+        (["synth", "out", "--set", "speed=[1]"], "speed must be like"),
         (["synth", "out", "--set", "height"], "--set expects KEY=VALUE"),
     ],
 )
