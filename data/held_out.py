@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -79,6 +80,21 @@ class HeldOut:
     size: int
     numbers: range | None = None
 
+    @classmethod
+    def open(cls, root: Path, size: int) -> HeldOut:
+        """All videos of a folder.
+
+        Raises:
+            DataError: the index or a shard is not as it should be, or a video has nothing to track.
+        """
+        index = ShardIndex.load(root)
+        for sample in map(index.__getitem__, range(len(index))):
+            if not sample.visible.any():
+                raise SampleError(
+                    "no object is ever visible; leave the video out", sample.shard, sample.key, MASKS
+                )
+        return cls(index, size)
+
     def __len__(self) -> int:
         return len(self.index if self.numbers is None else self.numbers)
 
@@ -97,8 +113,6 @@ class HeldOut:
         """
         i = range(len(self.index))[k] if self.numbers is None else self.numbers[k]
         sample = self.index[i]
-        if not sample.visible.any():
-            raise SampleError("no object is ever visible", sample.shard, sample.key, MASKS)
         start = int(sample.visible.any(0).argmax())
         objects, frames = np.flatnonzero(sample.visible[:, start]).tolist(), range(start, sample.n_frames)
         chunks = [frames[k : k + _CHUNK] for k in range(0, len(frames), _CHUNK)]

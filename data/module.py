@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -13,106 +13,15 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from data.augment import AugmentConfig
 from data.clip import ClipBatch, DataError
+from data.config import DataConfig, DatasetConfig
 from data.held_out import HeldOut, HeldOutVideo
 from data.index import ShardIndex
 from data.plan import Plan, PlannedDataset
 from data.quarantine import Quarantine, open_index
 from data.read import ClipReader, Delivery, MicroBatches
-from data.sample import SamplingConfig
 
 __all__ = ["ClipDataModule", "DataConfig", "DatasetConfig", "HeldOut", "HeldOutVideo", "StepLoader"]
-
-
-@dataclass(frozen=True)
-class DatasetConfig:
-    """One of several data sets; what is null comes from `DataConfig`.
-
-    Attributes:
-        root: folder of shards with their index.
-        weight: how often a step uses this data set, relative to the others; null everywhere: by its number of batches.
-        repeat: how often a sample comes in one epoch.
-        batch: clips in a micro-batch of one rank.
-        frames: of a clip; images have one.
-        max_objects: of a clip.
-    """
-
-    root: Path
-    weight: float | None = None
-    repeat: int = 1
-    batch: int | None = None
-    frames: int | None = None
-    max_objects: int | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Clips have at most `frames` frames up to micro-batch `until`."""
-
-    until: int
-    frames: int
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """What a run trains on and is evaluated on.
-
-    Attributes:
-        root: folder of shards with their index (`sam2 data convert` makes it).
-        datasets: several of them, instead of `root`.
-        val_root: folder of shards to evaluate on.
-        frames: of a clip.
-        curriculum: stages with shorter clips at the beginning, in order; memory is learned faster from two frames.
-        batch: clips in a micro-batch of one rank.
-        repeat: how often a sample of `root` comes in one epoch.
-        max_objects: of a video clip.
-        image_max_objects: of an image.
-        workers: processes that make batches; 0 makes them in the training process. Does not change the batches.
-        prefetch: batches each worker makes ahead.
-        max_bad_fraction: the run stops when more than this share of the samples cannot be read; see data/quarantine.py.
-        sampling: how clips are cut from videos.
-        augment: how they are changed at random.
-    """
-
-    root: Path | None = None
-    datasets: tuple[DatasetConfig, ...] = ()
-    val_root: Path | None = None
-    frames: int = 8
-    curriculum: tuple[Stage, ...] = ()
-    batch: int = 1
-    repeat: int = 1
-    max_objects: int = 3
-    image_max_objects: int = 64
-    workers: int = 2
-    prefetch: int = 2
-    max_bad_fraction: float = 0.01
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-
-    def __post_init__(self) -> None:
-        least = {"frames": 1, "batch": 1, "repeat": 1, "max_objects": 1, "image_max_objects": 1}
-        for name, low in {**least, "workers": 0, "prefetch": 1}.items():
-            if getattr(self, name) < low:
-                raise DataError(f"{name} is {getattr(self, name)}; it must be {low} or more")
-        for dataset in self.datasets:
-            for name in ("frames", "batch", "max_objects"):
-                value = getattr(dataset, name)
-                if value is not None and value < 1:
-                    raise DataError(f"{name} of {dataset.root} is {value}; it must be 1 or more")
-        ends = [0, *(stage.until for stage in self.curriculum)]
-        if ends != sorted(set(ends)) or any(stage.frames < 1 for stage in self.curriculum):
-            raise DataError("curriculum: each stage must end after the one before, with clips of at least 1 frame")
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise DataError(f"max_bad_fraction is {self.max_bad_fraction}; it is a share from 0 to 1")
-        if self.root is not None and self.datasets:
-            raise DataError("root and datasets are both set; the second replaces the first")
-
-    def parts(self) -> tuple[DatasetConfig, ...]:
-        """The data sets to train on."""
-        if self.root is None:
-            return self.datasets
-        return (DatasetConfig(self.root, repeat=self.repeat),)
 
 
 class ClipDataModule(pl.LightningDataModule):
@@ -234,9 +143,8 @@ class ClipDataModule(pl.LightningDataModule):
 
     def held_out(self) -> HeldOut | None:
         """The videos to evaluate on, or None."""
-        if self.config.val_root is None:
-            return None
-        return HeldOut(ShardIndex.load(self.config.val_root), self.image_size)
+        root = self.config.val_root
+        return None if root is None else HeldOut.open(root, self.image_size)
 
     def val_dataloader(self) -> Iterable[HeldOutVideo]:
         """This rank's share of the videos to evaluate on, one at a time; nothing if there are none."""

@@ -66,7 +66,7 @@ class ClipReader:
             frames=frames,
             masks=shapes,
             object_ids=tuple(sample.object_ids[k] for k in chosen.objects),
-            source=f"{sample.where}, frames {_span(chosen.frames)}",
+            source=f"{sample.where}, {_span(chosen.frames)}",
             seed=mix(job.seed, _CLIP),
         )
 
@@ -82,8 +82,10 @@ class ClipReader:
 
 
 def _span(frames: tuple[int, ...]) -> str:
-    stride = frames[1] - frames[0] if len(frames) > 1 else 1
-    return f"{frames[0]} to {frames[-1]}" + (f" by {stride}" if stride != 1 else "")
+    if len(frames) == 1:
+        return f"frame {frames[0]}"
+    stride = frames[1] - frames[0]
+    return f"frames {frames[0]} to {frames[-1]}" + (f" by {stride}" if stride != 1 else "")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from data.decode import decode_frames
 from data.held_out import HeldOut
 from data.quarantine import SampleError
 from tests.data.sav_folder import number_in, numbered_frame, write_annotation, write_video
-from tests.data.shards import numbered_videos, to_shards
+from tests.data.shards import DAMAGES, numbered_videos, rewrite, to_shards
 
 
 def test_a_video_comes_whole_with_its_truth_at_its_own_size(tmp_path):
@@ -51,9 +51,11 @@ def test_no_first_mask_is_lost_at_model_size(tmp_path):
     assert first[1].nonzero().tolist() == [[25, 25]]
 
 
-def test_a_video_without_any_object_is_named(tmp_path):
+def test_a_video_without_any_object_is_named_at_once(tmp_path):
+    given(tmp_path / "sav", np.ones((2, 1, 32, 64), bool))
+    rewrite(tmp_path / "out", "v", DAMAGES["empty masklets"][0])
     with pytest.raises(SampleError, match=r'000000\.tar, clip "v", masks\.json: no object is ever visible'):
-        given(tmp_path / "sav", np.zeros((2, 1, 32, 64), bool))
+        HeldOut.open(tmp_path / "out", 32)
 
 
 def test_frames_are_resized_as_training_clips_are(tmp_path):

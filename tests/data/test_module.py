@@ -10,8 +10,9 @@ import torch
 
 from data.augment import AugmentConfig
 from data.clip import ClipBatch, DataError
+from data.config import DataConfig, DatasetConfig
 from data.held_out import HeldOutVideo
-from data.module import ClipDataModule, DataConfig, DatasetConfig
+from data.module import ClipDataModule
 from data.sample import SamplingConfig
 from tests.data.shards import DAMAGES, image_shards, numbered_videos, rewrite, to_shards
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from data.augment import AugmentConfig
 from data.plan import Job, Plan, PlannedDataset
@@ -70,6 +71,7 @@ def test_images_are_clips_of_one_frame(tmp_path):
     index = image_shards(tmp_path / "png", 2, tmp_path / "out")
     clip = reader(index, frames=1, size=40, augment=STILL, max_objects=64).read(Job(0, 1, 0))
     assert clip.frames.shape == (1, 3, 40, 40) and clip.object_ids == (1, 2)
+    assert clip.source == '000000.tar, clip "i01", frame 0'
     assert int(clip.masks[0, 0].sum()) == 110
     assert torch.equal(clip.masks[:, 0], ~clip.masks[:, 1])
 
@@ -191,3 +193,11 @@ def test_data_sets_with_clips_of_two_lengths_never_share_a_batch(videos):
     source = MicroBatches(plan, (reader(videos, frames=2), reader(videos, frames=4)), 0, 1)
     lengths = {plan.dataset(step): source[step].batch.frames.shape[0] for step in range(12)}
     assert lengths == {0: 2, 1: 4}
+
+
+def test_batches_can_be_put_into_page_locked_memory(videos, monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    delivery = pin_memory(batches(videos)[0])  # as DataLoader does it
+    assert len(pinned) == 4 and torch.equal(delivery.batch.frames, pinned[0])
+    assert pin_memory(replace(delivery, batch=None)).batch is None
