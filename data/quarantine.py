@@ -123,6 +123,7 @@ class Quarantine:
             return
         self._known |= {place: bad.error for place, bad in new.items()}
         if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(asdict(bad)) + "\n" for bad in new.values())
         limit = allowed_bad(seen, self.samples, self.max_bad_fraction)

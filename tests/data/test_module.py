@@ -189,8 +189,7 @@ def test_bad_samples_are_listed_and_training_goes_on_until_there_are_too_many(tm
     numbered_videos(tmp_path / "sav", 6)
     to_shards(tmp_path / "sav", tmp_path / "videos")
     rewrite(tmp_path / "videos", "v02", DAMAGES["truncated mp4"][0])
-    directory = tmp_path / "run"
-    directory.mkdir()
+    directory = tmp_path / "run" / "log"
     skipped = [batch.skipped for batch in take(module(tmp_path, directory, workers=2), 9)]
     assert sum(skipped) == 3  # three epochs
     rows = [json.loads(line) for line in (directory / "quarantine-rank0.jsonl").read_text().splitlines()]
