@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import socket
 from functools import reduce
 from operator import add
@@ -227,6 +228,14 @@ def test_half_precision_predictions_are_compared_in_float32(dtype):
     torch.testing.assert_close(half[0].grad.float(), full[0].grad, rtol=1e-2, atol=1e-6)
 
 
+def test_autocast_does_not_round_the_loss():
+    *leaves, target = example()
+    expected = loss_and_slope(*leaves, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = loss_and_slope(*leaves, target)
+    assert torch.equal(actual[0], expected[0]) and torch.equal(actual[1], expected[1])
+
+
 def test_a_batch_without_objects_costs_nothing():
     terms = prediction_loss(
         torch.zeros(0, 3, 8, 8), torch.zeros(0, 3), torch.zeros(0, 1), torch.zeros(0, 32, 32, dtype=torch.bool),
@@ -257,6 +266,7 @@ def test_terms_add_up_and_are_weighted_by_name():
     both = first + second
     assert [value.item() for _, value in both.items()] == [6, 8, 10, 12]
     assert both.mask == 6 and both.object == 12
+    assert pickle.loads(pickle.dumps(both)) == both
     assert both.total(LossConfig(mask=1.0, dice=10.0, iou=100.0, object=0.0)) == 6 + 80 + 1000
     with pytest.raises(AttributeError, match="no loss term 'sharpness'; known: mask, dice, iou, object"):
         _ = both.sharpness
