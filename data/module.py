@@ -36,14 +36,23 @@ class ClipDataModule(pl.LightningDataModule):
         image_size: side of the model's square, pixels.
         seed: of the run.
         directory: of the run, where bad samples are listed; None: nowhere.
+        val_limit: evaluate on at most this many videos while training, the first ones; None: on all.
     """
 
-    def __init__(self, config: DataConfig, image_size: int, seed: int, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        image_size: int,
+        seed: int,
+        directory: Path | None = None,
+        val_limit: int | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.image_size = image_size
         self.seed = seed
         self.directory = directory
+        self.val_limit = val_limit
         self._start = 0
         self._ahead: int | None = (
             None  # consumed, less what the trainer has counted; None before it asks for data
@@ -149,7 +158,7 @@ class ClipDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> Iterable[HeldOutVideo]:
         """This rank's share of the videos to evaluate on, one at a time; nothing if there are none."""
         videos = self.held_out()
-        return _Unsized(videos.share(self.rank, self.world) if videos is not None else ())
+        return _Unsized(videos.share(self.rank, self.world, self.val_limit) if videos is not None else ())
 
 
 @dataclass(frozen=True)

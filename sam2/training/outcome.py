@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from rich.console import Console
 
-from data.held_out import HeldOutVideo
+from data.held_out import HeldOut
 from data.module import ClipDataModule
 from sam2 import checkpoint
 from sam2.evaluation.overlay import write_video
@@ -20,6 +20,7 @@ from sam2.training.held_out import draw, gather, score_baselines, score_video
 from sam2.training.job import Job
 from sam2.training.module import TrainingModule
 from sam2.training.rundir import RunDirectory
+from sam2.training.typed import ConfigError
 
 
 def build_job(config: RunConfig, directory: RunDirectory, world: int) -> Job:
@@ -30,7 +31,8 @@ def build_job(config: RunConfig, directory: RunDirectory, world: int) -> Job:
         directory: of the run.
         world: number of processes.
     """
-    data = ClipDataModule(config.data, config.image_size, config.seed, directory.path / "log")
+    log = directory.path / "log"
+    data = ClipDataModule(config.data, config.image_size, config.seed, log, config.evaluate.videos)
     module = TrainingModule(config)
     outcome = Outcome(config, directory, module, data)
     facts = {"data": {"fingerprint": data.plan.fingerprint(world), **data.plan.describe(world)}}
@@ -60,7 +62,7 @@ class Outcome(pl.Callback):
         if self._config.evaluate.at_start:
             results.append(self._evaluate(trainer, "untrained"))
         if self._config.evaluate.baselines and trainer.is_global_zero:
-            scores = score_baselines(self._videos())
+            scores = score_baselines(self._held_out())
             results += [summarise(name, found, is_baseline=True) for name, found in scores.items()]
         if results and trainer.is_global_zero:
             write_results(self._directory.results, Report(tuple(results)))
@@ -83,7 +85,8 @@ class Outcome(pl.Callback):
         began, model = time.monotonic(), self._module.model.to(trainer.strategy.root_device)
         most = self._config.evaluate.max_objects
         with trainer.precision_plugin.val_step_context():
-            found = {video.key: score_video(model, video, most) for video in self._data.val_dataloader()}
+            videos = self._held_out().share(trainer.global_rank, trainer.world_size)
+            found = {video.key: score_video(model, video, most) for video in videos}
         return summarise(name, gather(found), seconds=time.monotonic() - began)
 
     def _show(self, trained: Result) -> None:
@@ -93,13 +96,16 @@ class Outcome(pl.Callback):
         write_results(path, report)
         Console().print(table(report))
         if self._config.evaluate.overlay:
-            video = next(iter(self._videos()))
+            video = self._held_out()[0]
             track = draw(self._module.model, video, self._config.evaluate.max_objects)
             write_video(path.parent / f"{video.key}.mp4", track)
 
-    def _videos(self) -> list[HeldOutVideo]:
+    def _held_out(self) -> HeldOut:
+        """All held-out videos; read one at a time."""
         videos = self._data.held_out()
-        return [videos[i] for i in range(len(videos))] if videos is not None else []
+        if videos is None:
+            raise ConfigError("data.val_root is not set, so there is nothing to evaluate on")
+        return videos
 
     def _left_behind(self) -> list[tuple[str, Any]]:
         known = (
