@@ -103,7 +103,9 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if (self.max_steps is None) == (self.epochs is None):
             both = "both" if self.max_steps is not None else "neither"
-            raise ValueError(f"set trainer.max_steps or trainer.epochs, not {both}; the other one is null")
+            raise ValueError(
+                f"trainer.max_steps and trainer.epochs: set one of them, not {both}; the other is null"
+            )
         _positive(
             self,
             "trainer",

@@ -14,11 +14,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sam2.training.environment import usable_cores
-from sam2.training.rundir import RunDirectory
 
 _GRACE_S = 10.0  # between asking the other ranks to end and killing them
 _PARENT = "SAM2_PARENT_PID"
@@ -34,11 +33,15 @@ class LaunchError(RuntimeError):
 
 
 def run_ranks(
-    directory: RunDirectory, count: int, command: Sequence[str], threads: int | None = None
+    command: Sequence[str], count: int, log: Callable[[int], Path], threads: int | None = None
 ) -> None:
     """Run `command` once for every rank and wait for all of them.
 
-    Rank 0 speaks on our own terminal, the others into `log/rank-*.txt`.
+    Args:
+        command: the same for all; they differ in RANK and LOCAL_RANK.
+        count: number of ranks.
+        log: names the file a rank speaks into; rank 0 speaks on our own terminal.
+        threads: of each rank; None: OMP_NUM_THREADS, or the cores divided among them.
 
     Raises:
         LaunchError: a rank ended with an error; the others are stopped.
@@ -49,12 +52,12 @@ def run_ranks(
     try:
         for rank in range(count):
             environment = {**os.environ, **_variables(rank, count, port, threads)}
-            log = None if rank == 0 else directory.log(rank).open("ab")
+            said = None if rank == 0 else log(rank).open("ab")
             ranks.append(
-                subprocess.Popen(command, env=environment, stdout=log, stderr=log and subprocess.STDOUT)
+                subprocess.Popen(command, env=environment, stdout=said, stderr=said and subprocess.STDOUT)
             )
-            if log is not None:
-                log.close()
+            if said is not None:
+                said.close()
         failed = _wait(ranks)
     finally:
         _stop(ranks, signal.SIGKILL)
@@ -62,8 +65,8 @@ def run_ranks(
     if failed is not None:
         code = ranks[failed].returncode
         code = 128 - code if code < 0 else code
-        said = f"; it said:\n{_tail(directory.log(failed))}" if failed else ""
-        raise LaunchError(f"rank {failed} of {count} ended with exit code {code}{said}", code)
+        last_words = f"; it said:\n{_tail(log(failed))}" if failed else ""
+        raise LaunchError(f"rank {failed} of {count} ended with exit code {code}{last_words}", code)
 
 
 def die_with_parent() -> None:

@@ -116,7 +116,7 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
         if place.world > 1 and around.scheduler is None:
             # -P: a folder of the user's called `data` must not hide ours
             worker = [sys.executable, "-P", "-m", __name__, str(directory.path)]
-            run_ranks(directory, place.world, worker, config.launcher.threads)
+            run_ranks(worker, place.world, directory.log, config.launcher.threads)
         else:
             execute(config, directory)
     return directory

@@ -12,7 +12,6 @@ processes, `auto` is the job's id instead, which every rank knows and a requeue 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -30,6 +29,7 @@ import yaml
 from sam2.evaluation.files import write_atomically
 from sam2.training.config import RunConfig, differences, digest, resolve
 from sam2.training.environment import Processes, git_state, hardware, packages
+from sam2.training.lock import locked
 from sam2.training.typed import ConfigError, to_plain
 
 FORMAT = "sam2-train/run/1"
@@ -197,27 +197,6 @@ def held(directory: RunDirectory) -> Iterator[None]:
                 f"{directory.path} is being written by {holder}; wait for it, or give run_id=NAME to start another run"
             )
         yield
-
-
-@contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[str | None]:
-    """Hold the lock of `folder`, which is made; gives None, or without `wait` who else holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # POSIX locks: not inherited by data workers, which may outlive a killed run by a moment
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.seek(0)
-            yield file.read().strip() or "another process"
-            return
-        except PermissionError:  # what some systems say instead
-            yield "another process"
-            return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield None
 
 
 def _automatic_id(folder: Path, own: str) -> str:

@@ -16,6 +16,7 @@ from data.synthetic import PRESETS, generate
 from data.write import convert
 from sam2.evaluation.files import write_atomically
 from sam2.training.environment import usable_cores
+from sam2.training.lock import locked
 
 _DONE = "made.json"
 
@@ -66,8 +67,6 @@ def is_made(wanted: SyntheticData, runs: Path) -> bool:
 
 def make(wanted: SyntheticData, runs: Path) -> None:
     """Make what is not there yet; what an interrupted call left is made again or completed."""
-    from sam2.training.rundir import locked
-
     settings = replace(PRESETS[wanted.preset], seed=wanted.seed)
     counts = (("train", wanted.train), (wanted.split, wanted.held_out))
     for (split, count), shards in zip(counts, roots(wanted, runs), strict=True):

@@ -169,8 +169,8 @@ class _Merge:
         message = f"unknown key '{_join(where, key)}'"
         near = closest(key, fields)
         elsewhere = [path for path in self._paths if path.rpartition(".")[2] == key]
-        if near is None and len(elsewhere) == 1:
-            near = elsewhere[0]
+        if near is None and elsewhere:
+            near = min(elsewhere, key=len)
         if near is not None:
             return f"{message}; did you mean '{near}'?"
         return f"{message}; known {'here' if where else 'at the top'}: {', '.join(fields)}"
@@ -206,7 +206,7 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
         return str(value)  # a name may look like a number: run_id=7
     if kind is Path and isinstance(value, str | Path):
         return Path(value).expanduser().absolute()  # the run may be continued from elsewhere
-    if isinstance(kind, type) and isinstance(value, kind):
+    if isinstance(kind, type) and kind not in _NAMES and isinstance(value, kind):
         return value
     raise ConfigError(f"{where}: expected {describe(kind)}, got {_show(value)}")
 
@@ -266,7 +266,7 @@ def _paths(schema: Any, where: str = "") -> list[str]:
     found: list[str] = []
     for name, hint in get_type_hints(schema).items():
         found.append(_join(where, name))
-        for arm in (hint, *get_args(hint)):
+        for arm in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
             if isinstance(arm, type) and dataclasses.is_dataclass(arm) and arm is not Plugin:
                 found += _paths(arm, _join(where, name))
     return found
