@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 
 from sam2.training.rundir import RunDirectory
 from tests.sam2.training.toy import run_toy, toy_config
 
+ROOT = Path(__file__).parents[3]
 TIMED = {"clips_per_s", "waiting_for_data", "memory_gb"}
 
 
@@ -115,3 +121,45 @@ def test_a_run_killed_after_its_last_step_only_concludes(tmp_path: Path, undistu
     run_toy(directory, toy_config(), killed_at("train", 19))
     assert directory.is_finished
     assert_same_run(directory, undisturbed)
+
+
+def start(directory: Path, settings: dict[str, Any], kill: str = "", nan: str = "") -> int:
+    """One start of a toy run as a program; its exit code."""
+    command = [sys.executable, "-m", "tests.sam2.training.toy", str(directory), json.dumps(settings)]
+    environment = {**os.environ, "TOY_KILL": kill, "TOY_NAN": nan, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, timeout=300).returncode
+
+
+def on_cpus(devices: int, workers: int) -> dict[str, Any]:
+    return {"data__workers": workers, "trainer__devices": devices, "trainer__accelerator": "cpu"}
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def program(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, RunDirectory]:
+    """Number of processes, and what they come to without workers when nobody disturbs them."""
+    directory = tmp_path_factory.mktemp("program")
+    assert start(directory, on_cpus(request.param, workers=0)) == 0
+    return request.param, RunDirectory(directory)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_9_at_any_step_changes_nothing(
+    tmp_path: Path, program: tuple[int, RunDirectory], workers: int
+) -> None:
+    devices, undisturbed = program
+    micro_batch = int(numpy.random.default_rng([devices, workers]).integers(1, 20))
+    assert start(tmp_path, on_cpus(devices, workers), kill=f"{devices - 1}:{micro_batch}") != 0
+    assert start(tmp_path, on_cpus(devices, workers)) == 0
+    assert_same_run(RunDirectory(tmp_path), undisturbed)
+
+
+@pytest.mark.slow
+def test_ranks_leave_out_the_same_step_when_one_of_them_has_no_finite_gradient(tmp_path: Path) -> None:
+    assert start(tmp_path, on_cpus(2, workers=0), nan="1:6") == 0
+    skipped = [row["skipped_steps"] for row in rows(RunDirectory(tmp_path))]
+    assert skipped == ["0.0"] * 3 + ["1.0"] * 7
+    logs = [RunDirectory(tmp_path).log(rank).read_text() for rank in (0, 1)]
+    assert all("step 4: gradients are not finite" in log for log in logs)

@@ -1,6 +1,7 @@
 """A training run of milliseconds for tests of everything around the model: same loaders, same callbacks, same files.
 
-As a program: `python toy.py RUN_DIR SETTINGS_JSON`, with TOY_KILL="rank:micro-batch" to kill -9 one rank there.
+As a program: `python -m tests.sam2.training.toy RUN_DIR SETTINGS_JSON`. TOY_KILL="rank:micro-batch" kills -9 one rank
+there, TOY_NAN="rank:micro-batch" makes its loss no number.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class ToyModule(pl.LightningModule):
         loss = (self.layers(batch.x) - batch.x.sum(1, keepdim=True)).square().mean()
         self.log("train/loss", loss, logger=False)
         self.log("train/batch", float(batch.step), logger=False)
-        return loss
+        is_poisoned = os.environ.get("TOY_NAN") == f"{self.global_rank}:{batch_idx}"
+        return loss * float("nan") if is_poisoned else loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self._crash("val", self.trainer.global_step)
@@ -109,7 +111,7 @@ class ToyModule(pl.LightningModule):
 def toy_config(**settings: Any) -> RunConfig:
     """A run of 10 steps of 2 micro-batches on one CPU process; `settings` are dotted keys with __ for dots."""
     values: dict[str, Any] = {
-        "data": {"root": "nowhere", "workers": 0},
+        "data": {"root": "nowhere", "val_root": "nowhere", "workers": 0},
         "trainer": {"max_steps": 10, "accumulate": 2, "accelerator": "cpu", "log_every": 1},
         "checkpoint": {"every_steps": 2},
         "evaluate": {"every_steps": 3},
@@ -159,7 +161,8 @@ def main(path: str, settings: str) -> None:
     else:
         with held(directory):
             begin(directory, config, ["toy"])
-            run_ranks(directory, int(config.trainer.devices), [sys.executable, __file__, path, settings], 1)
+            command = [sys.executable, "-m", "tests.sam2.training.toy", path, settings]
+            run_ranks(command, int(config.trainer.devices), directory.log, 1)
 
 
 if __name__ == "__main__":

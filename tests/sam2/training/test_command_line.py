@@ -1,0 +1,274 @@
+"""`python train.py ...`: recipes from anywhere, mistakes in one line, sweeps."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sam2.training import run
+from sam2.training.compose import recipe_names, shipped
+from sam2.training.config import RunConfig, resolve
+
+ROOT = Path(__file__).parents[3]
+SMALL = ["synthetic=null", "data.root=/nowhere"]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunConfig]:
+    """Runs are collected instead of started; the current directory is a new one."""
+    configs: list[RunConfig] = []
+    monkeypatch.setattr(run, "start", lambda config, command: configs.append(config))
+    monkeypatch.chdir(tmp_path)
+    return configs
+
+
+def failure(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What a command line with a mistake prints, after checking its exit code."""
+    assert run.main(argv) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err.strip()
+
+
+def test_no_recipe_is_the_demo(started: list[RunConfig]) -> None:
+    assert run.main([]) == 0
+    assert [(config.name, config.model.name) for config in started] == [("demo", "demo")]
+
+
+@pytest.mark.parametrize(
+    "name", ["smoke", "recipes/smoke", "recipes/smoke.yaml", str(ROOT / "recipes" / "smoke")]
+)
+def test_a_shipped_recipe_is_found_from_any_directory(started: list[RunConfig], name: str) -> None:
+    assert run.main([name, "optim.lr=7e-4", "seed=3"]) == 0
+    config = started[0]
+    assert (config.name, config.optim.lr, config.seed, config.trainer.max_steps) == ("smoke", 7e-4, 3, 4)
+
+
+def test_a_recipe_elsewhere_inherits_a_sibling_and_a_shipped_one(
+    started: list[RunConfig], tmp_path: Path
+) -> None:
+    folder = tmp_path / "far away"
+    (folder / "optim").mkdir(parents=True)
+    (folder / "optim" / "mine.yaml").write_text("lr: 0.25\nweight_decay: 0.5\n")
+    (folder / "base.v1.yaml").write_text("defaults: [smoke, _self_]\nseed: 5\ntrainer: {max_steps: 9}\n")
+    child = "defaults:\n  - base.v1\n  - override model: sam2.1_b+\n  - override optim: mine\n  - _self_\n"
+    (folder / "child.yaml").write_text(child + "trainer: {max_steps: 11}\noptim: {weight_decay: 0.125}\n")
+    for name in ("child.yaml", "child"):
+        assert run.main([str(folder / name)]) == 0
+    for config in started:
+        assert (config.name, config.seed, config.model.name) == ("child", 5, "sam2.1_b+")
+        assert (config.trainer.max_steps, config.optim.lr, config.optim.weight_decay) == (11, 0.25, 0.125)
+
+
+def test_a_group_that_the_recipe_does_not_draw_can_be_chosen(
+    started: list[RunConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "bare.yaml").write_text("trainer: {max_steps: 1}\ndata: {root: /nowhere}\n")
+    assert run.main(["bare", "logger=wandb", "model=test"]) == 0
+    assert getattr(started[0].logger, "kind", None) == "wandb"
+    assert started[0].model.name == "test"
+
+
+def test_a_setting_without_a_yaml_line_can_be_set(started: list[RunConfig]) -> None:
+    assert (
+        run.main(["smoke", "trainer.max_bad_steps=3", "optim.overrides={memory_attention.*: {lr: 0.5}}"]) == 0
+    )
+    assert started[0].trainer.max_bad_steps == 3
+    assert started[0].optim.overrides["memory_attention.*"].lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["smoke", "optim.trunk_Lr=1"], "error: unknown key 'optim.trunk_Lr'; did you mean 'trunk_lr'?"),
+        (["smoke", "optm.lr=1"], "error: unknown key 'optm'; did you mean 'optim'?"),
+        (["smoke", "lr=1"], "error: unknown key 'lr'; did you mean 'optim.lr'?"),
+        (["smoke", "optim.lr=fast"], "error: optim.lr: expected a number, got 'fast'"),
+        (["smoke", "optim=scrach"], "error: optim: there is no 'scrach'; did you mean scratch?"),
+        (["smoke", "model.name=sam2.1_x"], "error: model.name: no model is called 'sam2.1_x'; did you mean"),
+        (["smok"], "error: no recipe 'smok'"),
+        (["smoke", "demo"], "error: one recipe at a time, got smoke and demo"),
+        (["smoke", "--multrun"], "error: unknown option '--multrun'; did you mean '--multirun'?"),
+        (["finetune_video"], "error: "),
+        (
+            ["finetune_video", "data.root=/x"],
+            "error: model.checkpoint is not set in finetune_video.yaml; give it as",
+        ),
+        (["smoke", "optim.lr=[1"], "error: smoke.yaml: "),
+        (["smoke", "goal=${nothing}"], "error: smoke.yaml: Interpolation key 'nothing' not found"),
+        (
+            ["smoke", "trainer.epochs=2"],
+            "error: trainer.max_steps and trainer.epochs: set one of them, not both",
+        ),
+        (["smoke", "synthetic=null"], "error: there is nothing to train on; set data.root"),
+        (["smoke", "data.root=/x"], "error: data.root and synthetic are both set"),
+        (["smoke", *SMALL, "data.val_root=null"], "error: evaluate.every_steps needs videos"),
+        (["smoke", "run_id=a/b"], "error: name and run_id are folder names"),
+        (["-m", "smoke", "optim.lr=1e-4,fast"], "Error executing job"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    started: list[RunConfig], capsys: pytest.CaptureFixture[str], argv: Sequence[str], message: str
+) -> None:
+    assert failure(capsys, *argv).startswith(message)
+    assert not started
+
+
+def test_a_misspelled_key_in_a_file_is_found(
+    started: list[RunConfig], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("defaults: [smoke, _self_]\ndata: {sampling: {stride_mx: 2}}\n")
+    wanted = "error: unknown key 'data.sampling.stride_mx'; did you mean 'stride_max'?"
+    assert failure(capsys, "mine").startswith(wanted)
+
+
+def test_broken_yaml_names_its_file(
+    started: list[RunConfig], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("defaults: [smoke\n")
+    assert "mine.yaml" in failure(capsys, "mine")
+
+
+def test_a_sweep_is_every_combination(started: list[RunConfig]) -> None:
+    assert run.main(["-m", "smoke", "optim.lr=1e-4,3e-4", "seed=range(2)", "logger=csv"]) == 0
+    assert [(config.optim.lr, config.seed) for config in started] == [
+        (1e-4, 0),
+        (1e-4, 1),
+        (3e-4, 0),
+        (3e-4, 1),
+    ]
+
+
+def test_no_run_of_a_sweep_starts_when_one_is_wrong(
+    started: list[RunConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = failure(capsys, "-m", "smoke", "seed=1,2", "optim.lr=1e-4,fast")
+    assert printed.endswith("error: optim.lr: expected a number, got 'fast'")
+    assert not started
+
+
+def test_hydra_leaves_nothing_behind(started: list[RunConfig], tmp_path: Path) -> None:
+    argv = list(sys.argv)
+    assert run.main(["smoke"]) == run.main(["-m", "smoke", "seed=1,2"]) == 0
+    assert sorted(tmp_path.iterdir()) == []
+    assert sys.argv == argv and "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_resolved_settings_can_be_printed_and_used_as_a_recipe(
+    started: list[RunConfig], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run.main(["smoke", "seed=4", "--cfg"]) == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "printed.yaml").write_text(printed)
+    assert run.main(["printed"]) == run.main(["smoke", "seed=4"]) == 0
+    assert started[0] == started[1]
+    assert yaml.safe_load(printed)["seed"] == 4
+
+
+def test_help_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from sam2.training.run import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "recipes/smoke.yaml" in done.stdout
+
+
+def test_train_py_gives_its_exit_code_without_a_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "smok"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: no recipe 'smok' here or in .*; did you mean recipes/smoke.yaml\?\n", done.stderr
+    )
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_tells_its_story_and_resolves(started: list[RunConfig], name: str) -> None:
+    lines = (shipped("recipes") / f"{name}.yaml").read_text().splitlines()
+    story = [line[2:].split()[0] for line in lines if line.startswith("# ") and line[2] != " "]
+    assert story == ["Goal", "Needs", "Run", "Expect", "Change"]
+    needed = ["data.root=/x", "model.checkpoint=/x"] if name.startswith("finetune") else []
+    assert run.main([name, *needed]) == 0
+
+
+def test_every_group_file_is_short_and_every_group_is_known() -> None:
+    for file in shipped("configs").rglob("*.yaml"):
+        assert 2 <= len(file.read_text().splitlines()) <= 25, file
+        assert file.parent.name in RunConfig.__dataclass_fields__
+
+
+def test_finetune_mose_is_the_released_recipe(started: list[RunConfig]) -> None:
+    """Numbers typed from the released configuration: facebookresearch/sam2 2b90b9f, b+ MOSE fine-tuning."""
+    assert run.main(["finetune_mose", "data.root=/x", "model.checkpoint=/x"]) == 0
+    config = started[0]
+    released: dict[Any, Any] = {
+        "model": (config.model.name, config.image_size, config.model.drop_path, config.model.freeze),
+        "rates": (config.optim.lr, config.optim.trunk_lr, config.optim.schedule, config.optim.final),
+        "decay": (config.optim.layer_decay, config.optim.weight_decay, config.optim.warmup),
+        "adam": (config.optim.betas, config.optim.eps, config.trainer.clip),
+        "length": (config.trainer.epochs, config.trainer.devices, config.trainer.accumulate),
+        "clips": (config.data.batch, config.data.frames, config.data.max_objects, config.data.repeat),
+        "sampling": (config.data.sampling.stride_max, config.data.sampling.reverse_probability),
+        "precision": config.trainer.precision,
+        "start": (config.prompts.point_start, config.prompts.box_start, config.prompts.first_frames),
+        "corrections": (config.prompts.corrected_frames, config.prompts.clicks, config.prompts.truth_clicks),
+        "noise": (config.prompts.vary, config.prompts.box_noise, config.prompts.box_noise_px),
+        "loss": (config.loss.mask, config.loss.dice, config.loss.iou, config.loss.object),
+        "heads": (config.loss.supervise_all_ious, config.loss.iou_l1, config.loss.object_scores),
+    }
+    assert released == {
+        "model": ("sam2.1_b+", 1024, 0.1, ()),
+        "rates": (5e-6, 3e-6, "cosine", 0.1),
+        "decay": (0.9, 0.1, 0.0),
+        "adam": ((0.9, 0.999), 1e-8, 0.1),
+        "length": (40.0, 8, 1),
+        "clips": (1, 8, 3, 2),
+        "sampling": (1, 0.0),
+        "precision": "bf16-mixed",
+        "start": (0.5, 0.5, 2),
+        "corrections": (2, 7, 0.1),
+        "noise": (True, 0.1, 20.0),
+        "loss": (20.0, 1.0, 1.0, 1.0),
+        "heads": (True, True, True),
+    }
+    augment = config.data.augment
+    assert (augment.horizontal_flip, augment.affine, augment.degrees, augment.shear) == (0.5, 1.0, 25.0, 20.0)
+    assert (augment.brightness, augment.contrast, augment.saturation, augment.grayscale) == (
+        0.1,
+        0.03,
+        0.03,
+        0.05,
+    )
+    assert (augment.frame_brightness, augment.frame_contrast, augment.frame_saturation) == (0.1, 0.05, 0.05)
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_in_two_directories(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "-m",
+        "smoke",
+        "optim.lr=1e-4,3e-4",
+        "evaluate.at_start=false",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = sorted((tmp_path / "runs" / "smoke").iterdir())
+    assert [path.name[:4] for path in runs] == ["001-", "002-"]
+    rates = [resolve(yaml.safe_load((path / "config.yaml").read_text()), "smoke").optim.lr for path in runs]
+    assert rates == [1e-4, 3e-4]
+    for path in runs:
+        with (path / "metrics.csv").open() as file:
+            assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+        assert (path / "export" / "model.pt").is_file() and (path / "report.html").is_file()
