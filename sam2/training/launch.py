@@ -48,7 +48,7 @@ def run_ranks(
     """
     port = _free_port()
     ranks: list[subprocess.Popen[bytes]] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: _stop(ranks, number))
+    previous = signal.signal(signal.SIGTERM, _leave)
     try:
         for rank in range(count):
             environment = {**os.environ, **_variables(rank, count, port, threads)}
@@ -60,7 +60,7 @@ def run_ranks(
                 said.close()
         failed = _wait(ranks)
     finally:
-        _stop(ranks, signal.SIGKILL)
+        _end(ranks)
         signal.signal(signal.SIGTERM, previous)
     if failed is not None:
         code = ranks[failed].returncode
@@ -93,26 +93,31 @@ def _variables(rank: int, count: int, port: int, threads: int | None) -> dict[st
     }
 
 
+def _leave(number: int, frame: object) -> None:
+    """Answer to a request to end: out of whatever we wait for, by way of `_end`."""
+    sys.exit(128 + number)
+
+
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Wait until all ranks ended well, or one did not; then that one's number, after the others had time to follow."""
+    """Wait until all ranks ended well, or one did not; then that one's number."""
     while True:
         codes = [rank.poll() for rank in ranks]
         failed = next((number for number, code in enumerate(codes) if code), None)
-        if failed is not None:
-            _stop(ranks, signal.SIGTERM)
-            deadline = time.monotonic() + _GRACE_S
-            while time.monotonic() < deadline and any(rank.poll() is None for rank in ranks):
-                time.sleep(0.05)
+        if failed is not None or all(code == 0 for code in codes):
             return failed
-        if all(code == 0 for code in codes):
-            return None
         time.sleep(0.05)
 
 
-def _stop(ranks: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask the ranks that still run to end, then make them: one that waits for a dead one would not hear."""
     for rank in ranks:
-        if rank.poll() is None:
-            rank.send_signal(number)
+        rank.terminate()
+    deadline = time.monotonic() + _GRACE_S
+    while time.monotonic() < deadline and any(rank.poll() is None for rank in ranks):
+        time.sleep(0.05)
+    for rank in ranks:
+        rank.kill()
+        rank.wait()
 
 
 def _free_port() -> int:
