@@ -42,7 +42,8 @@ class ModelConfig:
         trunk: weights of the trunk alone to start from: a timm or MAE Hiera file.
         freeze: modules that keep their weights; names or patterns such as `image_encoder.trunk`, `*.norm*`.
         drop_path: stochastic depth of the trunk, rising linearly to this rate.
-        activation_checkpointing: recompute the trunk's activations in the backward pass; slower, much less memory.
+        recompute: what is computed again in the backward pass instead of kept: `light` is the memory attention and
+            the finest stages of the trunk (about half the memory, little time), `full` the whole trunk as well.
     """
 
     name: str = "sam2.1_b+"
@@ -51,7 +52,7 @@ class ModelConfig:
     trunk: Path | None = None
     freeze: tuple[str, ...] = ()
     drop_path: float = 0.0
-    activation_checkpointing: bool = False
+    recompute: Literal["none", "light", "full"] = "none"
 
     def __post_init__(self) -> None:
         try:
@@ -146,7 +147,7 @@ class EvaluateConfig:
         every_steps: optimiser steps between two evaluations; null: none while training.
         at_start: score the untrained model, to compare with.
         at_end: score what training ends with.
-        videos: at most this many while training (the first ones); null: all. The start and the end take all.
+        videos: while training about this many are enough (as many on every rank); null: all. Start and end take all.
         max_objects: objects tracked together; bounds memory.
         baselines: also score copying the first mask and calling everything foreground.
         overlay: write a video of what was tracked.

@@ -34,7 +34,7 @@ def logged(path: Path, rank: int, console: Console) -> Iterator[None]:
             handlers.append(RichHandler(console=console, show_time=False, show_path=False, markup=False))
         loggers = [logging.getLogger(name) for name in ("sam2", "data", "py.warnings")]
         before = [(logger, logger.level, logger.propagate) for logger in loggers]
-        was_watching = faulthandler.is_enabled()
+        is_watched = faulthandler.is_enabled()
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         with warnings.catch_warnings():
@@ -42,7 +42,8 @@ def logged(path: Path, rank: int, console: Console) -> Iterator[None]:
                 warnings.filterwarnings("ignore", message)
             try:
                 logging.captureWarnings(True)
-                faulthandler.enable(stream)
+                if not is_watched:  # python -X faulthandler and pytest have their own place for it
+                    faulthandler.enable(stream)
                 for logger in loggers:
                     logger.setLevel(logging.INFO)
                     logger.propagate = False
@@ -54,7 +55,8 @@ def logged(path: Path, rank: int, console: Console) -> Iterator[None]:
                 raise
             finally:
                 logging.captureWarnings(False)
-                faulthandler.enable() if was_watching else faulthandler.disable()
+                if not is_watched:
+                    faulthandler.disable()
                 for logger, level, propagate in before:
                     logger.setLevel(level)
                     logger.propagate = propagate

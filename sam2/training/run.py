@@ -73,7 +73,10 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as leaving:
+        # Lightning turns Ctrl-C into a plain exit
+        if isinstance(leaving, SystemExit) and not isinstance(leaving.__context__, KeyboardInterrupt):
+            raise
         print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
     except _known_failures() as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -95,7 +96,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """A trainer that checkpoints, measures, displays and resumes as the settings say."""
     wanted = config.trainer
-    every = config.evaluate.every_steps
+    every, videos = config.evaluate.every_steps, config.evaluate.videos
     settings: dict[str, Any] = {
         "accelerator": place.accelerator,
         "devices": place.devices,
@@ -109,6 +110,7 @@ def build_trainer(
         "deterministic": wanted.deterministic,
         "val_check_interval": every * wanted.accumulate if every else _NEVER,
         "check_val_every_n_epoch": None,
+        "limit_val_batches": math.ceil(videos / place.world) if videos else 1.0,
         "num_sanity_val_steps": 0,
         "log_every_n_steps": _NEVER,
         "use_distributed_sampler": False,

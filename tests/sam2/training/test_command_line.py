@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import yaml
 from sam2.training import run
 from sam2.training.compose import recipe_names, shipped
 from sam2.training.config import RunConfig, resolve
+from sam2.training.rundir import RunDirectory
+from tests.sam2.training.toy import run_toy, toy_config
 
 ROOT = Path(__file__).parents[3]
 SMALL = ["synthetic=null", "data.root=/nowhere"]
@@ -190,6 +194,20 @@ def test_train_py_gives_its_exit_code_without_a_traceback(tmp_path: Path) -> Non
     assert re.fullmatch(
         r"error: no recipe 'smok' here or in .*; did you mean recipes/smoke.yaml\?\n", done.stderr
     )
+
+
+def test_ctrl_c_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupt(stage: str, number: int) -> None:
+        raise KeyboardInterrupt
+
+    start = partial(run_toy, RunDirectory(tmp_path), toy_config(), interrupt)
+    monkeypatch.setattr(run, "start", lambda config, command: start())
+    handler = signal.getsignal(signal.SIGINT)
+    assert run.main(["smoke"]) == 130
+    signal.signal(signal.SIGINT, handler)  # Lightning ignores further ones
+    assert "the same command continues" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", recipe_names())
