@@ -147,7 +147,7 @@ class EvaluateConfig:
         every_steps: optimiser steps between two evaluations; null: none while training.
         at_start: score the untrained model, to compare with.
         at_end: score what training ends with.
-        videos: while training about this many are enough (as many on every rank); null: all. Start and end take all.
+        videos: at most this many while training (the first ones); null: all. The start and the end take all.
         max_objects: objects tracked together; bounds memory.
         baselines: also score copying the first mask and calling everything foreground.
         overlay: write a video of what was tracked.

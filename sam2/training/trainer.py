@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -96,7 +95,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """A trainer that checkpoints, measures, displays and resumes as the settings say."""
     wanted = config.trainer
-    every, videos = config.evaluate.every_steps, config.evaluate.videos
+    every = config.evaluate.every_steps
     settings: dict[str, Any] = {
         "accelerator": place.accelerator,
         "devices": place.devices,
@@ -110,7 +109,6 @@ def build_trainer(
         "deterministic": wanted.deterministic,
         "val_check_interval": every * wanted.accumulate if every else _NEVER,
         "check_val_every_n_epoch": None,
-        "limit_val_batches": math.ceil(videos / place.world) if videos else 1.0,
         "num_sanity_val_steps": 0,
         "log_every_n_steps": _NEVER,
         "use_distributed_sampler": False,

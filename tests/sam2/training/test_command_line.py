@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import re
 import signal
@@ -19,7 +20,7 @@ import yaml
 from sam2.training import run
 from sam2.training.compose import recipe_names, shipped
 from sam2.training.config import RunConfig, resolve
-from sam2.training.rundir import RunDirectory
+from sam2.training.rundir import RunDirectory, begin
 from tests.sam2.training.toy import run_toy, toy_config
 
 ROOT = Path(__file__).parents[3]
@@ -176,6 +177,19 @@ def test_resolved_settings_can_be_printed_and_used_as_a_recipe(
     assert run.main(["printed"]) == run.main(["smoke", "seed=4"]) == 0
     assert started[0] == started[1]
     assert yaml.safe_load(printed)["seed"] == 4
+
+
+def test_a_run_directory_is_a_recipe_that_continues_that_run(
+    started: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run.main(["smoke", "seed=9"]) == 0
+    directory = RunDirectory(tmp_path / "runs" / "smoke" / "first")
+    begin(directory, started[0], ["train.py"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run.main([str(directory.path)]) == run.main([str(directory.config), "run_id=second"]) == 0
+    assert started[1] == dataclasses.replace(started[0], run_dir=directory.path)
+    assert started[2] == dataclasses.replace(started[0], run_id="second")
 
 
 def test_help_needs_no_torch(tmp_path: Path) -> None:
