@@ -108,7 +108,7 @@ def result_row(medians: dict[str, tuple[float, ...]], settings: dict[str, Any], 
     """The row of RESULTS.md."""
     case = (
         f"2.1 tiny, {settings['size']} px, {settings['frames']} frames x 2 objects, {settings['clicks']} corrections, "
-        f"fp32, {settings['threads']} threads, {rounds} rounds{', recompute' if settings['recompute'] else ''}"
+        f"fp32, {settings['threads']} threads, {rounds} rounds, recompute={settings['recompute']}"
     )
     (slow, fast, faster), (much, less, _) = medians["wall_s"], medians["peak_mb"]
     cells = [
@@ -181,7 +181,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="timed steps in a process, after one warm-up")
     parser.add_argument("--size", type=int, default=512, help="pixels")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--recompute", action="store_true", help="ours with model.activation_checkpointing")
+    parser.add_argument(
+        "--recompute", choices=("none", "light", "full"), default="light", help="model.recompute"
+    )
     parser.add_argument("--check", action="store_true", help="show first that both sides do equal work")
     parser.add_argument("--write", action="store_true", help="append a row to benchmarks/RESULTS.md")
     given = parser.parse_args()

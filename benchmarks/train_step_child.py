@@ -47,7 +47,7 @@ class Settings:
     first: tuple[int, ...] = (0,)
     corrected: tuple[int, ...] = (0,)
     dropout: bool = True
-    recompute: bool = False
+    recompute: str = "none"
     threads: int = 2
     repeats: int = 3
 
@@ -190,7 +190,7 @@ def our_step(settings: Settings, case: Case) -> tuple[nn.Module, Step]:
     from sam2.model.memory_bank import TRAINING, fitted
     from sam2.model.sam2 import SAM2
     from sam2.training.losses import LossConfig, object_count
-    from sam2.training.module import TrainingModule  # noqa: F401  a training process holds Lightning in memory too
+    from sam2.training.module import recompute  # and Lightning, which a training process holds in memory too
     from sam2.training.unroll import simulated_user, training_loss
     from sam2.variants import resolve
 
@@ -198,9 +198,7 @@ def our_step(settings: Settings, case: Case) -> tuple[nn.Module, Step]:
     variant = variant if settings.dropout else replace(variant, heads=replace(variant.heads, dropout=0.0))
     model = SAM2(variant, drop_path=DROP_PATH if settings.dropout else 0.0)
     model.load_state_dict(case.weights, strict=True)
-    if settings.recompute:
-        model.image_encoder.trunk.set_grad_checkpointing(True)  # type: ignore[operator]
-        model.memory_attention.recompute = True
+    recompute(model, settings.recompute)  # type: ignore[arg-type]  # a choice of the parser's
     objects = case.masks.shape[1]
     batch = ClipBatch(
         frames=case.frames[:, None],

@@ -86,7 +86,8 @@ class ClipBatch:
     def pin_memory(self) -> ClipBatch:
         """The same batch in page-locked host memory."""
         tensors = {
-            name: getattr(self, name).pin_memory() for name in ("frames", "masks", "video_of_object", "object_seeds")
+            name: getattr(self, name).pin_memory()
+            for name in ("frames", "masks", "video_of_object", "object_seeds")
         }
         return replace(self, **tensors)
 

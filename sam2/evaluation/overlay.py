@@ -91,7 +91,9 @@ def colour_of(object_id: int) -> Colour:
     place = object_id - 1
     if 0 <= place < len(COLOURS):
         return COLOURS[place]
-    r, g, b = colorsys.hsv_to_rgb((place * 0.61803398875 + 0.4) % 1, 0.65, 0.95)  # golden ratio: hues never crowd
+    r, g, b = colorsys.hsv_to_rgb(
+        (place * 0.61803398875 + 0.4) % 1, 0.65, 0.95
+    )  # golden ratio: hues never crowd
     return round(255 * r), round(255 * g), round(255 * b)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import timm
+import torch
+import torch.utils.checkpoint
+from timm.models.hieradet_sam2 import HieraDet
 from torch import Tensor, nn
 
 from sam2 import variants
@@ -42,6 +47,34 @@ def maps(model: nn.Module, images: Tensor) -> list[Tensor]:
     """The four maps (F, C_i, S/stride, S/stride) of images (F, 3, S, S), finest first."""
     found: list[Tensor] = model.forward_intermediates(images, indices=[0, 1, 2, 3], intermediates_only=True)  # type: ignore[operator]
     return found
+
+
+def recompute(model: nn.Module, everything: bool) -> None:
+    """Compute blocks again in the backward pass instead of keeping their activations.
+
+    Args:
+        model: from `build_trunk`.
+        everything: all blocks; otherwise those of the two finest stages, which hold most of the memory but do little
+            of the work.
+
+    Raises:
+        ValueError: the trunk is no Hiera, so its finest stages are not known.
+    """
+    if everything:
+        model.set_grad_checkpointing(True)  # type: ignore[operator]
+        return
+    if not isinstance(model, HieraDet):
+        raise ValueError(
+            f"the finest stages of a {type(model).__name__} are not known; recompute everything instead"
+        )
+    for block in model.blocks[: model.stage_ends[1] + 1]:
+        block.forward = partial(_recomputed, type(block).forward, block)
+
+
+def _recomputed(forward: Callable[..., Tensor], block: nn.Module, x: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():
+        return forward(block, x)
+    return torch.utils.checkpoint.checkpoint(forward, block, x, use_reentrant=False)
 
 
 def _stages(model: nn.Module) -> list[dict[str, Any]]:

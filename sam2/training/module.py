@@ -6,7 +6,7 @@ What the step does is in unroll.py, what it costs in losses.py; here they meet L
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from data.prompts import draw_plan
 from sam2 import checkpoint
 from sam2.evaluation.jf import Scores
 from sam2.evaluation.report import summarise
+from sam2.model import trunk as trunks
 from sam2.model.memory_bank import TRAINING, fitted
 from sam2.model.sam2 import SAM2
 from sam2.training.checkpointing import JF
@@ -88,10 +89,15 @@ def build_model(config: ModelConfig, image_size: int) -> SAM2:
         checkpoint.load(model, config.checkpoint)
     if config.trunk is not None:
         checkpoint.load_trunk(model, config.trunk)
-    if config.activation_checkpointing:
-        model.image_encoder.trunk.set_grad_checkpointing(True)  # type: ignore[operator]
-        model.memory_attention.recompute = True
+    recompute(model, config.recompute)
     return model
+
+
+def recompute(model: SAM2, how: Literal["none", "light", "full"]) -> None:
+    """Choose what is computed again in the backward pass instead of kept, see `ModelConfig.recompute`."""
+    if how != "none":
+        trunks.recompute(model.image_encoder.trunk, everything=how == "full")
+        model.memory_attention.recompute = True
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[nn.Module]:

@@ -87,11 +87,12 @@ def _gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def test_recomputing_activations_changes_no_gradient():
+@pytest.mark.parametrize("how", ["light", "full"])
+def test_recomputing_activations_changes_no_gradient(how):
     settings = ModelConfig(name="test", drop_path=0.2)
     torch.manual_seed(0)
     plain = build_model(settings, 64).train()
-    frugal = build_model(replace(settings, activation_checkpointing=True), 64).train()
+    frugal = build_model(replace(settings, recompute=how), 64).train()
     frugal.load_state_dict(plain.state_dict())
     expected, actual = _gradients(plain), _gradients(frugal)
     assert expected.keys() == actual.keys()
