@@ -79,8 +79,8 @@ def _model(meta):
     "name",
     [
         "train_sam2_t_image",
-        pytest.param("train_sam2.1_t_mask", marks=pytest.mark.slow),
-        pytest.param("train_sam2.1_t_points", marks=pytest.mark.slow),
+        "train_sam2.1_t_mask",
+        "train_sam2.1_t_points",
     ],
 )
 def test_losses_and_gradients_equal_the_reference(name, monkeypatch):
