@@ -5,13 +5,14 @@ Exit codes: 0 done; 1 the data is not as it should be; 2 the command line is not
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from sam2.counted import counted
 
 app = typer.Typer(
     name="data",
@@ -71,7 +72,7 @@ def convert(
         encoder = {k: values.pop(k) for k in ("crf", "gop", "preset", "jpeg_quality") if k in values}
         options = ConvertOptions(EncodeOptions(media=media, **encoder), shard_mb << 20, workers)
         clips = load_source(source, src, **values)
-    with _errors(1), _progress("converting", "clips") as progress:
+    with _errors(1), counted("converting", "clips") as progress:
         report = write(clips, out, options, progress)
     for line in report.skipped:
         typer.echo(f"left out: {line}", err=True)
@@ -99,7 +100,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
 ) -> None:
     """Check shards from the first tar header to the last frame. Exit code 1 if there is an error."""
-    with _errors(1), _progress("checking", "MB", 1e-6) as progress:
+    with _errors(1), counted("checking", "MB", 1e-6) as progress:
         from data.check import check as examine
 
         findings = examine(root, decode=not fast, workers=workers, progress=progress)
@@ -155,7 +156,7 @@ def synth(
         from data.synthetic import configure, generate
 
         config = configure(preset, **_parse(settings))
-    with _errors(1), _progress("drawing", "clips") as progress:
+    with _errors(1), counted("drawing", "clips") as progress:
         videos = generate(config, split, count, out, workers, progress)
     typer.echo(f"{out}: {len(videos)} videos; convert them with `sam2 data convert --from sav {out} SHARDS`")
 
@@ -184,27 +185,3 @@ def _errors(code: int) -> Iterator[None]:
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code) from error
-
-
-@contextmanager
-def _progress(verb: str, unit: str, scale: float = 1) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left, on a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn(verb),
-        BarColumn(),
-        TextColumn("{task.fields[count]} " + unit),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(verb, total=None, count="")
-
-        def update(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, count=f"{done * scale:.0f}/{total * scale:.0f}")
-
-        yield update

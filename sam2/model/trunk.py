@@ -83,18 +83,15 @@ def _stages(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def _rename_official(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    for key in [k for k in state_dict if k.startswith(prefix)]:
-        renamed = key
-        for official, live in _OFFICIAL_TO_TIMM.items():
-            renamed = renamed.replace(official, live)
-        if renamed != key:
-            state_dict[renamed] = state_dict.pop(key)
+    _rename(state_dict, prefix, _OFFICIAL_TO_TIMM)
 
 
 def _rename_live(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    _rename(state_dict, prefix, {live: official for official, live in _OFFICIAL_TO_TIMM.items()})
+
+
+def _rename(state_dict: dict[str, Any], prefix: str, names: dict[str, str]) -> None:
     for key in [k for k in state_dict if k.startswith(prefix)]:
-        renamed = key
-        for official, live in _OFFICIAL_TO_TIMM.items():
-            renamed = renamed.replace(live, official)
-        if renamed != key:
-            state_dict[renamed] = state_dict.pop(key)
+        for old, new in names.items():
+            if old in key:
+                state_dict[key.replace(old, new)] = state_dict.pop(key)

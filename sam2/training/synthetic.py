@@ -14,6 +14,7 @@ from typing import Literal
 from data.sources.sav import Source
 from data.synthetic import PRESETS, generate
 from data.write import convert
+from sam2.counted import counted
 from sam2.evaluation.files import write_atomically
 from sam2.training.environment import usable_cores
 from sam2.training.lock import locked
@@ -75,7 +76,10 @@ def make(wanted: SyntheticData, runs: Path) -> None:
             if (shards / _DONE).is_file():
                 continue
             print(f"making {count} videos: {folder / 'videos' / split}", flush=True)
-            generate(settings, split, count, folder / "videos" / split, workers=usable_cores())
-            report = convert(Source(folder / "videos" / split), shards)
+            videos = folder / "videos" / split
+            with counted("drawing", "clips") as progress:
+                generate(settings, split, count, videos, usable_cores(), progress)
+            with counted("converting", "clips") as progress:
+                report = convert(Source(videos), shards, progress=progress)
             facts = {"clips": report.clips, "fingerprint": report.fingerprint, "skipped": report.skipped}
             write_atomically(shards / _DONE, json.dumps(facts) + "\n")
