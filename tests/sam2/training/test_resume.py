@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 import torch
 
@@ -134,28 +133,6 @@ def on_cpus(devices: int, workers: int) -> dict[str, Any]:
     return {"data__workers": workers, "trainer__devices": devices, "trainer__accelerator": "cpu"}
 
 
-@pytest.fixture(scope="module", params=[1, 2])
-def program(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[int, RunDirectory]:
-    """Number of processes, and what they come to without workers when nobody disturbs them."""
-    directory = tmp_path_factory.mktemp("program")
-    assert start(directory, on_cpus(request.param, workers=0)) == 0
-    return request.param, RunDirectory(directory)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_kill_9_at_any_step_changes_nothing(
-    tmp_path: Path, program: tuple[int, RunDirectory], workers: int
-) -> None:
-    devices, undisturbed = program
-    micro_batch = int(numpy.random.default_rng([devices, workers]).integers(1, 20))
-    assert start(tmp_path, on_cpus(devices, workers), kill=f"{devices - 1}:{micro_batch}") != 0
-    assert start(tmp_path, on_cpus(devices, workers)) == 0
-    assert_same_run(RunDirectory(tmp_path), undisturbed)
-
-
 @pytest.mark.slow
 def test_ranks_leave_out_the_same_step_when_one_of_them_has_no_finite_gradient(tmp_path: Path) -> None:
     assert start(tmp_path, on_cpus(2, workers=0), nan="1:6") == 0
@@ -163,40 +140,3 @@ def test_ranks_leave_out_the_same_step_when_one_of_them_has_no_finite_gradient(t
     assert skipped == ["0.0"] * 3 + ["1.0"] * 7
     logs = [RunDirectory(tmp_path).log(rank).read_text() for rank in (0, 1)]
     assert all("step 4: gradients are not finite" in log for log in logs)
-
-
-KILLER = """
-import os, signal
-import lightning.pytorch as pl
-
-class Killer(pl.Callback):
-    def on_before_backward(self, trainer, module, loss):
-        if os.environ.get("KILL") == f"{trainer.global_rank}:{trainer.global_step}":
-            os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 2])
-def test_the_main_job_killed_and_started_again_gives_the_same_model(tmp_path: Path, devices: int) -> None:
-    """The whole command with its real model and data; the callback that kills is a plug-in in the current directory."""
-    (tmp_path / "killer.py").write_text(KILLER)
-    settings = ["callbacks={kill: {_target_: killer.Killer}}", f"synthetic.folder={tmp_path / 'made'}"]
-    settings += ["evaluate.at_start=false", "data.workers=2", "trainer=ddp", f"trainer.devices={devices}"]
-    command = [sys.executable, str(ROOT / "train.py"), "smoke", "trainer.accelerator=cpu", *settings]
-
-    def train(runs: str, kill: str = "") -> RunDirectory:
-        environment = {**os.environ, "KILL": kill, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, f"runs={runs}"], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert (done.returncode == 0) == (not kill), done.stderr
-        (directory,) = (tmp_path / runs / "smoke").iterdir()
-        return RunDirectory(directory)
-
-    undisturbed = train("undisturbed")
-    train("killed", kill=f"{devices - 1}:3")
-    killed = train("killed")
-    assert_same_run(killed, undisturbed)
-    exported = [torch.load(run.exported, weights_only=True)["model"] for run in (killed, undisturbed)]
-    assert all(torch.equal(exported[0][name], exported[1][name]) for name in exported[1])
