@@ -76,19 +76,16 @@ class ClipBatch:
     skipped: int = 0
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
-        """The same batch on another device."""
+        """The same batch on another device; the seeds stay on the host, where they are read."""
         tensors = {
             name: getattr(self, name).to(device, non_blocking=non_blocking)
-            for name in ("frames", "masks", "video_of_object", "object_seeds")
+            for name in ("frames", "masks", "video_of_object")
         }
         return replace(self, **tensors)
 
     def pin_memory(self) -> ClipBatch:
         """The same batch in page-locked host memory."""
-        tensors = {
-            name: getattr(self, name).pin_memory()
-            for name in ("frames", "masks", "video_of_object", "object_seeds")
-        }
+        tensors = {name: getattr(self, name).pin_memory() for name in ("frames", "masks", "video_of_object")}
         return replace(self, **tensors)
 
 

@@ -165,15 +165,14 @@ def noisy_box(truth: Tensor, draws: Tensor, policy: PromptPolicy) -> tuple[Tenso
     box = torch.stack((*_extent(truth.any(1)), *_extent(truth.any(2))), dim=1)[:, [0, 2, 1, 3]].double()
     side = (box[:, 2:] - box[:, :2]).repeat(1, 2)
     reach = (policy.box_noise * side).clamp(max=policy.box_noise_px)
-    limit = torch.tensor([width - 1, height - 1] * 2, device=box.device)
-    box = (box + (2 * draws - 1) * reach).clamp(min=0).minimum(limit)
+    box = (box + (2 * draws - 1) * reach).clamp(min=0)
+    box = torch.stack((box[:, 0::2].clamp(max=width - 1), box[:, 1::2].clamp(max=height - 1)), dim=-1)
     absent = ~truth.flatten(1).any(1)
     click, _ = pick_pixel(truth, draws[:, 0])
     instead = torch.stack((click, torch.zeros_like(click)), dim=1)
-    points = torch.where(absent[:, None, None], instead, box.float().view(-1, 2, 2))
-    box_label = torch.tensor([2, 3], device=box.device)
-    click_label = torch.tensor([0, -1], device=box.device)
-    return points, torch.where(absent[:, None], click_label, box_label)
+    points = torch.where(absent[:, None, None], instead, box.float())
+    place = torch.arange(2, device=box.device)
+    return points, torch.where(absent[:, None], -place, place + 2)
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

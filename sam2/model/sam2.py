@@ -201,7 +201,7 @@ class SAM2(nn.Module):
         width, dim = self.variant.heads.width, self.variant.heads.memory_dim
         stacked = torch.stack([entry.pointer for entry, _ in pointers], dim=1)
         if self.variant.version.pointer_position:
-            back = torch.tensor([b for _, b in pointers], device=stacked.device, dtype=torch.float32)
+            back = _upload([float(b) for _, b in pointers], stacked.device)
             if not self.variant.version.pointer_position_signed:
                 back = back.abs()
             code = positions.sine_1d(back / max(reach - 1, 1), width if self._projects_position else dim)
@@ -253,6 +253,12 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
     """Row `index[b]` of x[b], kept as a dimension of one: (B, M, ...) -> (B, 1, ...)."""
     shape = (-1, 1, *[1] * (x.dim() - 2))
     return x.gather(1, index.view(shape).expand(-1, 1, *x.shape[2:]))
+
+
+def _upload(values: list[float], device: torch.device) -> Tensor:
+    """A host list as a float32 tensor; a GPU fetches it by itself, without the host waiting for its queue."""
+    host = torch.tensor(values)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def _embedding(*shape: int) -> nn.Parameter:
