@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--recompute", choices=("none", "light", "full"), default="light", help="model.recompute"
+        "--recompute", choices=("none", "light", "full"), default="none", help="model.recompute"
     )
     parser.add_argument("--check", action="store_true", help="show first that both sides do equal work")
     parser.add_argument("--write", action="store_true", help="append a row to benchmarks/RESULTS.md")

@@ -43,7 +43,7 @@ class ModelConfig:
         freeze: modules that keep their weights; names or patterns such as `image_encoder.trunk`, `*.norm*`.
         drop_path: stochastic depth of the trunk, rising linearly to this rate.
         recompute: what is computed again in the backward pass instead of kept: `light` is the memory attention and
-            the finest stages of the trunk (about half the memory, little time), `full` the whole trunk as well.
+            the finest stages of the trunk (two thirds of the memory, a fifth more time), `full` the whole trunk as well.
     """
 
     name: str = "sam2.1_b+"
