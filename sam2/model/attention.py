@@ -1,7 +1,8 @@
 """Attention layers: plain multi-head for the mask decoder, rotary single-head for the memory.
 
 Where dropout acts on the attention weights, the CPU has no fused kernel: `dropout_attention` walks over blocks of
-queries and recomputes them in the backward pass, so that no (queries x keys) matrix is ever stored.
+queries and recomputes them in the backward pass, so that no (queries x keys) matrix is ever stored. Numbers of both
+ways: benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from sam2.model.positions import rotate
 
 _BLOCK_ELEMENTS = 1 << 20
+_INFERENCE_BLOCK_ELEMENTS = 1 << 22
 
 
 class Attention(nn.Module):
@@ -32,10 +34,13 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Tokens q (B, Nq, C), k and v (B, Nk, C) -> (B, Nq, C)."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Tokens q (B, Nq, C), k and v (B, Nk, C) -> (B, Nq, C); `keep` (B, Nk) is false on padding."""
         out = F.scaled_dot_product_attention(
-            self._split(self.q_proj(q)), self._split(self.k_proj(k)), self._split(self.v_proj(v))
+            self._split(self.q_proj(q)),
+            self._split(self.k_proj(k)),
+            self._split(self.v_proj(v)),
+            attn_mask=None if keep is None else keep[:, None, None],
         )
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
@@ -43,8 +48,8 @@ class Attention(nn.Module):
 class RotaryAttention(nn.Module):
     """Single-head attention with rotary positions on queries and keys.
 
-    Keys and values may be narrower than the queries (`source_width`): then the weights are applied to the narrow
-    values and the value projection comes after, which is the same sum for a quarter of the work.
+    Keys and values may be narrower than the queries (`source_width`): then, where it pays off, the weights are applied
+    to the narrow values and the value projection comes after, which is the same sum for a quarter of the work.
     """
 
     def __init__(self, width: int, dropout: float, source_width: int | None = None) -> None:
@@ -55,12 +60,21 @@ class RotaryAttention(nn.Module):
         self.k_proj = nn.Linear(source_width, width)
         self.v_proj = nn.Linear(source_width, width)
         self.out_proj = nn.Linear(width, width)
-        self.project_late = source_width < width
+        self.is_narrow = source_width < width
 
     def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, table: tuple[Tensor, Tensor], untouched: int = 0
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        table: tuple[Tensor, Tensor],
+        untouched: int = 0,
+        keep: Tensor | None = None,
     ) -> Tensor:
-        """Attend from q (B, Nq, C) to k, v (B, Nk, Cs); the last `untouched` keys (pointers) are not turned."""
+        """Attend from q (B, Nq, C) to k, v (B, Nk, Cs).
+
+        The last `untouched` keys (pointers) are not turned; `keep` (B, Nk) is false on padding.
+        """
         query = rotate(self.q_proj(q), table)
         key = self.k_proj(k)
         placed = key.shape[1] - untouched
@@ -70,20 +84,50 @@ class RotaryAttention(nn.Module):
             else rotate(key, table)
         )
         dropout = self.dropout if self.training else 0.0
-        if not self.project_late:
-            return self.out_proj(attend(query, key, self.v_proj(v), dropout))
+        if not self._projects_late(query, dropout, keep):
+            return self.out_proj(attend(query, key, self.v_proj(v), dropout, keep))
+        if dropout == 0.0:  # every row of weights sums to 1, so the bias comes out as it should
+            return self.out_proj(self.v_proj(attend(query, key, v, dropout)))
         # a column of ones carries the row sums, which dropout moves away from 1, to the projection's bias
         ones = v.new_ones(*v.shape[:-1], 1)
         weighted = attend(query, key, torch.cat((v, ones), dim=-1), dropout)
         weight = torch.cat((self.v_proj.weight, self.v_proj.bias[:, None]), dim=1)
         return self.out_proj(F.linear(weighted, weight))
 
+    def _projects_late(self, query: Tensor, dropout: float, keep: Tensor | None) -> bool:
+        """Whether narrow values pay off: fused kernels, which GPUs and bfloat16 use, want them as wide as the keys."""
+        is_ours = query.device.type == "cpu" and keep is None
+        return self.is_narrow and is_ours and (dropout > 0.0 or query.dtype == torch.float32)
 
-def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, keep: Tensor | None = None) -> Tensor:
     """Attention of one head: q (B, Nq, C), k (B, Nk, C), v (B, Nk, Cv) -> (B, Nq, Cv)."""
-    if dropout > 0.0 and q.device.type == "cpu":
-        return dropout_attention(q, k, v, dropout)
-    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], dropout_p=dropout)[:, 0]
+    if q.device.type == "cpu" and keep is None:
+        if dropout > 0.0:
+            return dropout_attention(q, k, v, dropout)
+        if q.dtype == torch.float32 and not torch.is_grad_enabled():
+            return blockwise_attention(q, k, v)
+    mask = None if keep is None else keep[:, None, None]
+    out = F.scaled_dot_product_attention(
+        q[:, None], k[:, None], v[:, None], attn_mask=mask, dropout_p=dropout
+    )
+    return out[:, 0]
+
+
+def blockwise_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`attend` for inference on a CPU: plain products over blocks of queries, a third faster than its fused kernel.
+
+    Unlike that, it takes values narrower than the keys. At most 16 MiB of weights exist at a time.
+    """
+    out = q.new_empty(*q.shape[:-1], v.shape[-1])
+    rows = max(1, _INFERENCE_BLOCK_ELEMENTS // k.shape[1])
+    scaled = q * q.shape[-1] ** -0.5
+    for b in range(len(q)):
+        keys = k[b].T
+        for start in range(0, q.shape[1], rows):
+            weights = (scaled[b, start : start + rows] @ keys).softmax(-1)
+            out[b, start : start + rows] = weights @ v[b]
+    return out
 
 
 def dropout_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:

@@ -19,10 +19,17 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
+            return self._by_definition(x)
         channels_last = x.permute(0, 2, 3, 1)
-        return F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6).permute(
-            0, 3, 1, 2
-        )
+        normed = F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6)
+        return normed.permute(0, 3, 1, 2)
+
+    def _by_definition(self, x: Tensor) -> Tensor:
+        """The reference's steps in its order: equal bits keep pixels on their side of a threshold."""
+        x = x - x.mean(1, keepdim=True)
+        deviation = x.pow(2).mean(1, keepdim=True).add_(1e-6).sqrt_()
+        return x.div_(deviation).mul_(self.weight[:, None, None]).add_(self.bias[:, None, None])
 
 
 class MLP(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2.model.attention import Attention
@@ -40,19 +41,19 @@ class TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(width, heads, width // 2)
 
     def forward(
-        self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor
+        self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, C) and map cells (B, h*w, C), each with its position code."""
+        """Tokens (B, N, C) and map cells (B, h*w, C), each with its position code; `keep` (B, N) of the tokens."""
         if self.first:  # the tokens are their own position code here, and there is no residual
-            tokens = self.self_attn(tokens, tokens, tokens)
+            tokens = self.self_attn(tokens, tokens, tokens, keep)
         else:
             placed = tokens + token_code
-            tokens = tokens + self.self_attn(placed, placed, tokens)
+            tokens = tokens + self.self_attn(placed, placed, tokens, keep)
         tokens = self.norm1(tokens)
         cells = image + image_code
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, cells, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(cells, tokens + token_code, tokens))
+        image = self.norm4(image + self.cross_attn_image_to_token(cells, tokens + token_code, tokens, keep))
         return tokens, image
 
 
@@ -65,11 +66,13 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(width, heads, width // 2)
         self.norm_final_attn = nn.LayerNorm(width)
 
-    def forward(self, image: Tensor, image_code: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, image_code: Tensor, tokens: Tensor, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Cells (B, h*w, C), their code (1, h*w, C), tokens (B, N, C) -> tokens, cells."""
         code = tokens
         for layer in self.layers:
-            tokens, image = layer(tokens, image, code, image_code)
+            tokens, image = layer(tokens, image, code, image_code, keep)
         tokens = tokens + self.final_attn_token_to_image(tokens + code, image + image_code, image)
         return self.norm_final_attn(tokens), image
 
@@ -102,7 +105,14 @@ class MaskDecoder(nn.Module):
         if heads.object_bias:
             nn.init.constant_(self.pred_obj_score_head.layers[-1].bias, heads.object_bias)  # type: ignore[arg-type]
 
-    def forward(self, features: Features, image: Tensor, image_code: Tensor, tokens: Tensor) -> Decoded:
+    def forward(
+        self,
+        features: Features,
+        image: Tensor,
+        image_code: Tensor,
+        tokens: Tensor,
+        keep: Tensor | None = None,
+    ) -> Decoded:
         """Decode B objects.
 
         Args:
@@ -110,11 +120,14 @@ class MaskDecoder(nn.Module):
             image: conditioned map plus dense prompt, (B, C, h, w).
             image_code: position code of the cells, (C, h, w).
             tokens: prompt tokens, (B, P, C).
+            keep: (B, P), false on prompt tokens that are padding; None: there are none.
         """
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         queries = torch.cat((own.expand(len(tokens), -1, -1), tokens), dim=1)
         cells = image.flatten(2).transpose(1, 2)
-        answers, cells = self.transformer(cells, image_code.flatten(1).T[None], queries)
+        if keep is not None:
+            keep = F.pad(keep, (len(own), 0), value=True)
+        answers, cells = self.transformer(cells, image_code.flatten(1).T[None], queries, keep)
         mask_tokens = answers[:, 2 : 3 + CANDIDATES]
         ious = self.iou_prediction_head(answers[:, 1])
         return Decoded(
@@ -129,4 +142,4 @@ class MaskDecoder(nn.Module):
         fine = act1(norm(up1(image) + features.s8))
         fine = act2(up2(fine) + features.s4)
         mixers = [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
-        return torch.einsum("bmc,bchw->bmhw", torch.stack(mixers, dim=1), fine)
+        return (torch.stack(mixers, dim=1) @ fine.flatten(2)).unflatten(2, fine.shape[-2:])

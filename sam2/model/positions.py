@@ -70,10 +70,11 @@ class FourierPosition(nn.Module):
 
     def forward(self, unit_xy: Tensor) -> Tensor:
         """Code (..., channels) of points (..., 2) given as x, y in [0, 1]."""
-        x, y = (2 * unit_xy.float() - 1).unbind(-1)
-        matrix = self.positional_encoding_gaussian_matrix
-        # written out rather than as a matrix product: autocast would round the coordinates to bfloat16
-        angle = 2 * math.pi * (x[..., None] * matrix[0] + y[..., None] * matrix[1])
+        # without autocast, which would round the coordinates to bfloat16
+        with torch.autocast(unit_xy.device.type, enabled=False):
+            angle = (
+                2 * math.pi * ((2 * unit_xy.float() - 1) @ self.positional_encoding_gaussian_matrix.float())
+            )
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
     def grid(self, height: int, width: int) -> Tensor:
