@@ -7,7 +7,7 @@ Letters used everywhere: `B` objects, `F` frames in a batch, `C` channels, `H W`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -85,7 +85,8 @@ class Output:
 
     `low_res` (B, 1, 4h, 4w) are the logits of the chosen candidate; `candidates` (B, M, 4h, 4w) and `ious` (B, M)
     all of them; `object_logit` (B, 1) is above zero where the object is thought visible; `pointer` (B, C) is the
-    object pointer. `given` (B, 1, S, S) holds the image-size logits when the mask was a prompt, else None.
+    object pointer. `tokens` (B, M, C) are what the candidates' pointers are made of; when the mask was a prompt there
+    are none, and `given` (B, 1, S, S) holds its image-size logits, else None.
     """
 
     low_res: Tensor
@@ -93,7 +94,39 @@ class Output:
     ious: Tensor
     object_logit: Tensor
     pointer: Tensor
+    tokens: Tensor | None = None
     given: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.low_res.shape[0]
+
+    @property
+    def iou(self) -> Tensor:
+        """Predicted IoU (B, 1) of the chosen candidate."""
+        return self.ious.amax(dim=1, keepdim=True)
+
+    def settled(self) -> Output:
+        """Without the candidates that were not chosen: what is worth keeping."""
+        return Output(self.low_res, self.low_res, self.iou, self.object_logit, self.pointer, given=self.given)
+
+    def to(self, device: torch.device) -> Output:
+        """The same on another device."""
+        return Output(**{name: None if x is None else x.to(device) for name, x in self._tensors().items()})
+
+    def pick(self, rows: slice) -> Output:
+        """The objects in `rows`; copies nothing."""
+        return Output(**{name: None if x is None else x[rows] for name, x in self._tensors().items()})
+
+    @staticmethod
+    def join(parts: Sequence[Output]) -> Output:
+        """The objects of all parts, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = [part._tensors() for part in parts]
+        return Output(**{name: _joined([column[name] for column in columns]) for name in columns[0]})
+
+    def _tensors(self) -> dict[str, Tensor | None]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def logits(self, size_px: int) -> Tensor:
         """Logits of the chosen candidate at model size, (B, 1, size_px, size_px)."""
@@ -102,6 +135,11 @@ class Output:
     def candidate_logits(self, size_px: int) -> Tensor:
         """Logits of all candidates at model size, (B, M, size_px, size_px)."""
         return upsample(self.candidates, size_px) if self.given is None else self.given
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    tensors = [part for part in parts if part is not None]
+    return torch.cat(tensors) if len(tensors) == len(parts) else None
 
 
 def upsample(logits: Tensor, size_px: int) -> Tensor:
@@ -119,6 +157,19 @@ class Entry:
     spatial: Tensor
     pointer: Tensor
     object_logit: Tensor
+
+    def to(self, device: torch.device) -> Entry:
+        """The same on another device; nothing is copied where it is there already."""
+        if self.spatial.device == device:
+            return self
+        moved = self.spatial.to(device), self.pointer.to(device), self.object_logit.to(device)
+        return Entry(self.frame, self.is_prompted, *moved)
+
+    def pick(self, rows: slice) -> Entry:
+        """The objects in `rows`; it copies nothing."""
+        return replace(
+            self, spatial=self.spatial[rows], pointer=self.pointer[rows], object_logit=self.object_logit[rows]
+        )
 
 
 @dataclass(frozen=True)
@@ -140,5 +191,8 @@ class Memory:
 
     def add(self, entry: Entry) -> Memory:
         """A memory that also holds `entry`; it replaces an older one of the same frame."""
-        kept = [e for e in self.entries if e.frame != entry.frame]
-        return Memory(tuple(sorted([*kept, entry], key=lambda e: e.frame)))
+        return Memory(tuple(sorted([*self.without(entry.frame).entries, entry], key=lambda e: e.frame)))
+
+    def without(self, frame: int) -> Memory:
+        """A memory that holds nothing of `frame`."""
+        return Memory(tuple(e for e in self.entries if e.frame != frame)) if frame in self._by_frame else self

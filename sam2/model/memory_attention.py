@@ -14,11 +14,19 @@ from sam2.variants import Heads
 
 
 class Recalled(NamedTuple):
-    """Tokens of remembered maps, then of pointers: values and position codes (B, N, memory_dim)."""
+    """Tokens of remembered maps, then of pointers: values and position codes (B, N, memory_dim).
+
+    `keep` (B, N) is false on padding; None: there is none.
+    """
 
     tokens: Tensor
     code: Tensor
     pointer_tokens: int
+    keep: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> Recalled:
+        """In the dtype that is computed in; memories may be stored in a smaller one."""
+        return self._replace(tokens=self.tokens.to(dtype), code=self.code.to(dtype))
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -41,7 +49,9 @@ class MemoryAttentionLayer(nn.Module):
         y = self.norm1(x)
         x = x + self.dropout(self.self_attn(y, y, y, table))
         keys = memory.tokens + memory.code
-        y = self.cross_attn_image(self.norm2(x), keys, memory.tokens, table, memory.pointer_tokens)
+        y = self.cross_attn_image(
+            self.norm2(x), keys, memory.tokens, table, memory.pointer_tokens, memory.keep
+        )
         x = x + self.dropout(y)
         y = self.linear2(self.dropout(self.linear1(self.norm3(x)).relu()))
         return x + self.dropout(y)

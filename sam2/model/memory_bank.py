@@ -80,16 +80,25 @@ class Recall(NamedTuple):
     pointers: list[tuple[Entry, int]]
     reach: int
 
+    @property
+    def form(self) -> tuple[tuple[int, ...], int]:
+        """Rows of the maps and number of pointers: objects whose recalls are of one form go through as one batch."""
+        return tuple(row for _, row in self.maps), len(self.pointers)
+
+    def to(self, device: torch.device) -> Recall:
+        """The same entries on another device."""
+        maps = [(entry.to(device), row) for entry, row in self.maps]
+        return Recall(maps, [(entry.to(device), back) for entry, back in self.pointers], self.reach)
+
 
 def recall(memory: Memory, place: Place, policy: MemoryPolicy) -> Recall:
     """The remembered frames that the frame at `place` looks at."""
     prompted = closest_prompted(memory, place.frame, policy.max_prompted)
     chosen = {entry.frame for entry in prompted}
-    recent = {entry.frame: entry for entry in memory.entries if entry.frame not in chosen}
     maps = [(entry, policy.slots - 1) for entry in prompted]
     for back in range(policy.slots - 1, 0, -1):
-        entry = recent.get(_earlier_frame(place, back, policy.stride))
-        if entry is not None:
+        entry = memory.get(_earlier_frame(place, back, policy.stride))
+        if entry is not None and entry.frame not in chosen:
             maps.append((entry, back - 1))
 
     sign = -1 if place.reverse else 1
@@ -100,8 +109,8 @@ def recall(memory: Memory, place: Place, policy: MemoryPolicy) -> Recall:
         if not policy.pointers_past_only or sign * (place.frame - entry.frame) >= 0
     ]
     for back in range(1, reach):
-        entry = recent.get(place.frame - sign * back)
-        if entry is not None:
+        entry = memory.get(place.frame - sign * back)
+        if entry is not None and entry.frame not in chosen:
             pointers.append((entry, back))
     return Recall(maps, pointers, reach)
 

@@ -7,20 +7,24 @@ Source: SAM 2 (arXiv 2408.00714); numbers held to the released implementation by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2.model import positions
+from sam2.model.fixed_shapes import FixedShapes, pad_tokens
 from sam2.model.layers import MLP
 from sam2.model.mask_decoder import Decoded, MaskDecoder
 from sam2.model.memory_attention import MemoryAttention, Recalled
-from sam2.model.memory_bank import INFERENCE, MemoryPolicy, Place, fitted, recall
+from sam2.model.memory_bank import INFERENCE, MemoryPolicy, Place, Recall, fitted, recall
 from sam2.model.memory_encoder import MemoryEncoder
 from sam2.model.neck import ImageEncoder
 from sam2.model.prompt_encoder import PromptEncoder
 from sam2.model.trunk import build_trunk
-from sam2.types import Entry, Features, MaskPrompt, Memory, Output, Prompt
+from sam2.types import Entry, Features, MaskPrompt, Memory, Output, Prompt, ShapeError
 from sam2.variants import Variant
 
 NO_OBJECT_LOGIT = -1024.0
@@ -52,6 +56,7 @@ class SAM2(nn.Module):
         self.no_obj_ptr = _embedding(1, heads.width)
         if variant.version.empty_memory_embedding:
             self.no_obj_embed_spatial = _embedding(1, heads.memory_dim)
+        self.shapes: FixedShapes | None = None
 
     def observe(self, images: Tensor) -> Features:
         """Look at frames: the only place the trunk runs.
@@ -69,19 +74,30 @@ class SAM2(nn.Module):
 
     def condition(self, features: Features, memory: Memory, place: Place, policy: MemoryPolicy) -> Tensor:
         """The map (B, C, h, w) of the frame at `place` in the light of `memory`."""
-        found = recall(memory, place, policy)
-        if not found.maps and not found.pointers:
+        return self.attend(features, [recall(memory, place, policy)])
+
+    def attend(self, features: Features, recalls: Sequence[Recall]) -> Tensor:
+        """`condition` for objects that remember each for themselves.
+
+        Args:
+            features: of the frame, one row an object.
+            recalls: of one form (`Recall.form`), their entries' rows together as many as those of `features`.
+        """
+        if not recalls[0].maps and not recalls[0].pointers:
             return self.without_memory(features)
-        maps = [self._map_tokens(entry, row) for entry, row in found.maps]
-        pointers = self._pointer_tokens(found.pointers, found.reach)
-        parts = [*maps, *pointers]
-        dtype = features.s16.dtype
-        recalled = Recalled(
-            tokens=torch.cat([tokens for tokens, _ in parts], dim=1).to(dtype),
-            code=torch.cat([code.expand_as(tokens) for tokens, code in parts], dim=1).to(dtype),
-            pointer_tokens=sum(tokens.shape[1] for tokens, _ in pointers),
-        )
-        return self.memory_attention(features.s16, features.position, recalled)
+        recalled = self._recollect(recalls) if self.shapes is None else self._recollect_padded(recalls)
+        return self.memory_attention(features.s16, features.position, recalled.to(features.s16.dtype))
+
+    def compile_for_tracking(self, shapes: FixedShapes | None = None, **options: Any) -> None:
+        """Compile what every tracked frame runs, and pad so that it has one shape throughout.
+
+        Args:
+            shapes: room for what varies.
+            options: of torch.compile.
+        """
+        self.shapes = shapes or FixedShapes()
+        for part in (self.image_encoder, self.memory_attention, self.sam_mask_decoder, self.memory_encoder):
+            part.compile(dynamic=False, **options)
 
     def decode(
         self,
@@ -120,7 +136,16 @@ class SAM2(nn.Module):
             ious=ious,
             object_logit=decoded.object_logit,
             pointer=self._pointer(_take(tokens, best)[:, 0], visible),
+            tokens=tokens,
         )
+
+    def choose(self, output: Output, candidates: Tensor) -> Output:
+        """`output` settled on other candidates than the likeliest, one index (B,) an object."""
+        if output.tokens is None:
+            raise ShapeError("a given mask has no candidates to choose from")
+        low_res = _take(output.candidates, candidates)
+        pointer = self._pointer(_take(output.tokens, candidates)[:, 0], output.object_logit > 0)
+        return Output(low_res, low_res, _take(output.ious, candidates), output.object_logit, pointer)
 
     def remember(
         self, features: Features, output: Output, frame: int, is_prompted: bool, policy: MemoryPolicy
@@ -164,7 +189,10 @@ class SAM2(nn.Module):
         cells = conditioned.shape[-2:]
         tokens, dense = self.sam_prompt_encoder(prompt, self.image_size, cells)
         code = self.sam_prompt_encoder.pe_layer.grid(*cells)
-        return self.sam_mask_decoder(features, conditioned + dense, code, tokens)
+        keep = None
+        if self.shapes is not None:
+            tokens, keep = self.shapes.padded_points(tokens)
+        return self.sam_mask_decoder(features, conditioned + dense, code, tokens, keep)
 
     def _answer_given(self, features: Features, masks: Tensor) -> Output:
         """A mask given from outside is the answer; the decoder only makes its pointer, from the raw map."""
@@ -188,28 +216,66 @@ class SAM2(nn.Module):
     def _pointer(self, token: Tensor, visible: Tensor) -> Tensor:
         return torch.where(visible, self.obj_ptr_proj(token), self.no_obj_ptr)
 
-    def _map_tokens(self, entry: Entry, row: int) -> tuple[Tensor, Tensor]:
-        """Tokens (B, h*w, D) and codes (1, h*w, D) of a remembered map: sine in space, learned in time."""
-        channels, height, width = entry.spatial.shape[1:]
-        place = positions.sine_2d(channels, height, width, entry.spatial.device).flatten(1).T
-        return entry.spatial.flatten(2).transpose(1, 2), (place + self.maskmem_tpos_enc[row, 0])[None]
+    def _recollect(self, recalls: Sequence[Recall]) -> Recalled:
+        """The tokens of recalls of one form."""
+        maps, pointers = self._map_tokens(recalls), self._pointer_tokens(recalls)
+        parts = [part for part in (maps, pointers) if part is not None]
+        tokens = torch.cat([tokens for tokens, _ in parts], dim=1)
+        rows = max(len(code) for _, code in parts)
+        code = torch.cat([code.expand(rows, -1, -1) for _, code in parts], dim=1)
+        return Recalled(tokens, code, 0 if pointers is None else pointers[0].shape[1])
 
-    def _pointer_tokens(self, pointers: list[tuple[Entry, int]], reach: int) -> list[tuple[Tensor, Tensor]]:
-        """Tokens (B, N, D) of all pointers: each is split into C / D tokens that share one position."""
-        if not pointers:
-            return []
+    def _recollect_padded(self, recalls: Sequence[Recall]) -> Recalled:
+        """The tokens of recalls of any form, in one shape."""
+        assert self.shapes is not None
+        maps, pointers = self.shapes.maps_and_pointers(recalls, self.policy)
+        heads = self.variant.heads
+        room = maps * (self.image_size // 16) ** 2, pointers * (heads.width // heads.memory_dim)
+        rows = []
+        for found in recalls:
+            parts = self._map_tokens([found]), self._pointer_tokens([found])
+            count = max(len(part[0]) for part in parts if part is not None)
+            nothing = self.maskmem_tpos_enc.new_zeros(count, 0, heads.memory_dim)
+            columns = []
+            for part, size in zip(parts, room, strict=True):
+                tokens, code = (nothing, nothing) if part is None else part
+                keep = torch.arange(size, device=tokens.device) < tokens.shape[1]
+                code = code.expand(count, -1, -1)
+                columns.append((pad_tokens(tokens, size), pad_tokens(code, size), keep.expand(count, -1)))
+            rows.append([torch.cat([a.to(b.dtype), b], dim=1) for a, b in zip(*columns, strict=True)])
+        tokens, code, keep = (torch.cat(column) for column in zip(*rows, strict=True))
+        return Recalled(tokens, code, room[1], keep)
+
+    def _map_tokens(self, recalls: Sequence[Recall]) -> tuple[Tensor, Tensor] | None:
+        """Tokens (B, N*h*w, D) and codes (1, N*h*w, D) of N remembered maps: sine in space, learned in time."""
+        rows = [row for _, row in recalls[0].maps]
+        if not rows:
+            return None
+        maps = [_stacked([r.maps[i][0].spatial for r in recalls]) for i in range(len(rows))]
+        channels, height, width = maps[0].shape[1:]
+        place = positions.sine_2d(channels, height, width, maps[0].device).flatten(1).T
+        code = [place + self.maskmem_tpos_enc[row, 0] for row in rows]
+        tokens = torch.cat([spatial.flatten(2).transpose(1, 2) for spatial in maps], dim=1)
+        return tokens, torch.cat(code)[None]
+
+    def _pointer_tokens(self, recalls: Sequence[Recall]) -> tuple[Tensor, Tensor] | None:
+        """Tokens (B, N*k, D) of N pointers, each split into k = C / D tokens that share one position, and codes."""
+        if not recalls[0].pointers:
+            return None
         width, dim = self.variant.heads.width, self.variant.heads.memory_dim
-        stacked = torch.stack([entry.pointer for entry, _ in pointers], dim=1)
-        if self.variant.version.pointer_position:
-            back = _upload([float(b) for _, b in pointers], stacked.device)
-            if not self.variant.version.pointer_position_signed:
-                back = back.abs()
-            code = positions.sine_1d(back / max(reach - 1, 1), width if self._projects_position else dim)
-            code = self.obj_ptr_tpos_proj(code) if self._projects_position else code
-        else:
-            code = stacked.new_zeros(len(pointers), dim)
+        stacked = _stacked([torch.stack([e.pointer for e, _ in r.pointers], dim=1) for r in recalls])
         tokens = stacked.unflatten(2, (width // dim, dim)).flatten(1, 2)
-        return [(tokens, code.repeat_interleave(width // dim, dim=0)[None])]
+        if not self.variant.version.pointer_position:
+            return tokens, tokens.new_zeros(1, tokens.shape[1], dim)
+        place = _upload([_distances(r) for r in recalls], stacked.device)
+        if not self.variant.version.pointer_position_signed:
+            place = place.abs()
+        code = positions.sine_1d(place.flatten(), width if self._projects_position else dim)
+        code = self.obj_ptr_tpos_proj(code) if self._projects_position else code
+        code = code.unflatten(0, place.shape).repeat_interleave(width // dim, dim=1)
+        if len(recalls) > 1:
+            code = torch.cat([row.expand(_rows(r), -1, -1) for row, r in zip(code, recalls, strict=True)])
+        return tokens, code
 
     @property
     def _projects_position(self) -> bool:
@@ -255,7 +321,21 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(1, index.view(shape).expand(-1, 1, *x.shape[2:]))
 
 
-def _upload(values: list[float], device: torch.device) -> Tensor:
+def _distances(found: Recall) -> list[float]:
+    """How far back each pointer is, as a share of the reach."""
+    return [back / max(found.reach - 1, 1) for _, back in found.pointers]
+
+
+def _rows(found: Recall) -> int:
+    """How many objects a recall is of."""
+    return len(found.pointers[0][0].pointer)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _upload(values: list[list[float]], device: torch.device) -> Tensor:
     """A host list as a float32 tensor; a GPU fetches it by itself, without the host waiting for its queue."""
     host = torch.tensor(values)
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
