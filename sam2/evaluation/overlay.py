@@ -7,7 +7,7 @@ video is enlarged by a whole factor so that its pixels can be seen for what they
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -156,8 +156,18 @@ def _write_scores(
 
 
 def write_video(path: Path, track: Track, fps: float = 6.0) -> None:
-    """Write the comparison of all frames as an mp4 (H.264, yuv420p), atomically."""
-    pictures = (compare_frame(track, t) for t in range(len(track)))
+    """Write the comparison of all frames as an mp4, see `write_pictures`."""
+    write_pictures(path, (compare_frame(track, t) for t in range(len(track))), fps)
+
+
+def write_pictures(path: Path, pictures: Iterable[Picture], fps: float) -> None:
+    """Write pictures (H, W, 3) of one size as an mp4 (H.264, yuv420p), atomically.
+
+    An odd side gets one more row or column, which repeats the last: this kind of video has even sides.
+
+    Raises:
+        ValueError: there are none.
+    """
     with (
         replacing(path) as draft,
         av.open(str(draft), "w", format="mp4", options={"movflags": "faststart"}) as file,
@@ -165,13 +175,13 @@ def write_video(path: Path, track: Track, fps: float = 6.0) -> None:
         stream: Any = None
         for picture in pictures:
             if stream is None:
-                stream = file.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+                stream = file.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
                 stream.height, stream.width = (side + side % 2 for side in picture.shape[:2])
                 stream.pix_fmt, stream.options = "yuv420p", {"crf": "18", "preset": "medium"}
             even = np.pad(picture, [(0, side % 2) for side in picture.shape[:2]] + [(0, 0)], mode="edge")
             file.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         if stream is None:
-            raise ValueError(f"{track.name} has no frames, so {path} cannot be a video")
+            raise ValueError(f"there are no frames, so {path} cannot be a video")
         file.mux(stream.encode())
 
 
