@@ -157,6 +157,8 @@ def _write_scores(
 
 def write_video(path: Path, track: Track, fps: float = 6.0) -> None:
     """Write the comparison of all frames as an mp4, see `write_pictures`."""
+    if not len(track):
+        raise ValueError(f"{track.name} has no frames, so {path} cannot be a video")
     write_pictures(path, (compare_frame(track, t) for t in range(len(track))), fps)
 
 
@@ -181,7 +183,7 @@ def write_pictures(path: Path, pictures: Iterable[Picture], fps: float) -> None:
             even = np.pad(picture, [(0, side % 2) for side in picture.shape[:2]] + [(0, 0)], mode="edge")
             file.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         if stream is None:
-            raise ValueError(f"there are no frames, so {path} cannot be a video")
+            raise ValueError(f"there are no pictures, so {path} cannot be a video")
         file.mux(stream.encode())
 
 
