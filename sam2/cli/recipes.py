@@ -27,7 +27,7 @@ def header(recipe: Path) -> dict[str, str]:
 
 def show() -> None:
     """Print name, goal and needs of every shipped recipe."""
-    from sam2.training.compose import shipped
+    from sam2.shipped import shipped
 
     table = Table(box=None, pad_edge=False)
     for heading in ("recipe", "goal", "needs"):

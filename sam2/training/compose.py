@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2.shipped import shipped
 from sam2.training.typed import ConfigError, closest
 
 HYDRA_VERSION_BASE = "1.3"
@@ -64,13 +65,6 @@ def parse(argv: Sequence[str]) -> Invocation:
         return Invocation(Path(), help=True)
     recipe = find_recipe(recipes[0] if recipes else "demo")
     return Invocation(recipe, tuple(overrides), is_sweep="sweep" in seen, show="show" in seen)
-
-
-def shipped(folder: str) -> Path:
-    """The project's own `configs` or `recipes`: in the checkout, or inside an installed package."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / folder
-    return installed if installed.is_dir() else package.parent / folder
 
 
 def recipe_names() -> list[str]:

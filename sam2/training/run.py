@@ -177,7 +177,8 @@ def _wait_for_data(config: RunConfig) -> None:
 
 
 def _usage(program: str) -> str:
-    from sam2.training.compose import recipe_names, shipped
+    from sam2.shipped import shipped
+    from sam2.training.compose import recipe_names
 
     groups = sorted(child.name for child in shipped("configs").iterdir() if child.is_dir())
     return USAGE.format(program=program, recipes=" ".join(recipe_names()), groups=" ".join(groups))

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sam2.shipped import shipped
 from sam2.training import run
-from sam2.training.compose import recipe_names, shipped
+from sam2.training.compose import recipe_names
 from sam2.training.config import RunConfig, resolve
 from sam2.training.rundir import RunDirectory, begin
 from tests.sam2.training.toy import run_toy, toy_config
