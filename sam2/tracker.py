@@ -111,12 +111,11 @@ class Tracker:
         Args:
             features: of this one frame.
             tracks: the objects.
-            answers: one a track, batches of one.
+            answers: one a track, batches of one; a mask given at model size (`Output.given`) is remembered as it is.
             place: of the frame.
             is_prompted: whether later frames treat it as one of the prompted frames, or as a tracked one.
         """
-        # as released: a given mask, too, is remembered by its low-resolution logits
-        kept = [replace(answer.settled(), given=None) for answer in answers]
+        kept = [answer.settled() for answer in answers]
         if self.rules.non_overlap:
             exclusive = suppress_overlap(Output.join(kept).logits(self.model.image_size))
             kept = [replace(o, given=exclusive[k : k + 1]) for k, o in enumerate(kept)]

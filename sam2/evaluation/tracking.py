@@ -1,6 +1,7 @@
 """Follow objects through a video from the masks of its first frame: semi-supervised video object segmentation.
 
-The model's four verbs in a loop, with a memory that does not grow: what no later frame can recall is dropped.
+The tracker in a loop, under any memory policy, with a memory that does not grow: what no later frame can look at is
+dropped.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam2.model.memory_bank import MemoryPolicy, Place, forget
+from sam2.model.memory_bank import Place
 from sam2.model.pixels import normalise
 from sam2.model.sam2 import SAM2
-from sam2.types import MaskPrompt, Memory
+from sam2.policies.policy import REFERENCE, Policy
+from sam2.tracker import Tracker
+from sam2.types import Features, MaskPrompt, Output
 
 
 @torch.inference_mode()
@@ -23,7 +26,7 @@ def track(
     frames: Iterable[Tensor],
     first_masks: Tensor,
     length: int,
-    policy: MemoryPolicy | None = None,
+    policy: Policy = REFERENCE,
     max_objects: int = 16,
 ) -> Iterator[Tensor]:
     """Logits of every object on every frame, (O, 4h, 4w) float32 on the model's device.
@@ -33,24 +36,21 @@ def track(
         frames: RGB uint8 (3, S, S) each, at model size; taken one at a time.
         first_masks: (O, S, S) bool, the objects on the first frame.
         length: number of frames; pointers of short videos are placed by it.
-        policy: how the past is used; by default the model's own.
+        policy: what is remembered and looked at.
         max_objects: objects that go through the model together; bounds memory, changes nothing else.
     """
-    if policy is None:
-        policy = model.policy
-    device = model.no_mem_embed.device
-    groups = [part.to(device)[:, None] for part in first_masks.split(max_objects)]
-    memories = [Memory() for _ in groups]
+    device, tracker = model.no_mem_embed.device, Tracker(model, policy, max_objects)
+    tracks = [tracker.begin() for _ in first_masks]
     for t, frame in enumerate(frames):
-        features = model.observe(normalise(frame.to(device, non_blocking=True)[None]))
-        logits = []
-        for i, masks in enumerate(groups):
-            prompt = MaskPrompt(masks) if t == 0 else None
-            seen, place = features.expand(len(masks)), Place(t, length)
-            output, memory = model.step(seen, memories[i], place, policy, prompt)
-            memories[i] = forget(memory, t + 1, policy)
-            logits.append(output.low_res[:, 0])
-        yield torch.cat(logits).float()
+        features, place = model.observe(normalise(frame.to(device, non_blocking=True)[None])), Place(t, length)
+        if t == 0:
+            answers = _first_answers(tracker, features, first_masks.to(device), place)
+            tracks = tracker.commit(features, tracks, answers, place, [True] * len(tracks))
+        else:
+            found = tracker.advance(features, tracks, place)
+            answers, tracks = [answer for answer, _ in found], [followed for _, followed in found]
+        tracks = [tracker.forget(followed, place) for followed in tracks]
+        yield torch.cat([answer.low_res[:, 0] for answer in answers]).float()
 
 
 def id_map(logits: Tensor, object_ids: Tensor, size: tuple[int, int]) -> Tensor:
@@ -61,3 +61,13 @@ def id_map(logits: Tensor, object_ids: Tensor, size: tuple[int, int]) -> Tensor:
     enlarged = F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
     highest, winner = enlarged.max(dim=0)
     return torch.where(highest > 0, object_ids.to(logits.device)[winner], 0)
+
+
+def _first_answers(tracker: Tracker, features: Features, masks: Tensor, place: Place) -> list[Output]:
+    """The given masks (O, S, S) as answers, batches of one."""
+    answers = []
+    for part in masks[:, None].split(tracker.max_rows):
+        asked = features.expand(len(part))
+        output = tracker.ask(asked, tracker.begin(), place, MaskPrompt(part), first=True)
+        answers += [output.pick(slice(k, k + 1)) for k in range(len(part))]
+    return answers

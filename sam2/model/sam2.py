@@ -267,13 +267,16 @@ class SAM2(nn.Module):
         tokens = stacked.unflatten(2, (width // dim, dim)).flatten(1, 2)
         if not self.variant.version.pointer_position:
             return tokens, tokens.new_zeros(1, tokens.shape[1], dim)
-        place = _upload([_distances(r) for r in recalls], stacked.device)
+        distances = [_distances(r) for r in recalls]
+        if all(row == distances[0] for row in distances):
+            distances = distances[:1]  # objects that came together share their codes
+        place = _upload(distances, stacked.device)
         if not self.variant.version.pointer_position_signed:
             place = place.abs()
         code = positions.sine_1d(place.flatten(), width if self._projects_position else dim)
         code = self.obj_ptr_tpos_proj(code) if self._projects_position else code
         code = code.unflatten(0, place.shape).repeat_interleave(width // dim, dim=1)
-        if len(recalls) > 1:
+        if len(distances) > 1:
             code = torch.cat([row.expand(_rows(r), -1, -1) for row, r in zip(code, recalls, strict=True)])
         return tokens, code
 

@@ -13,7 +13,7 @@ OBJECT, GHOST = (4, 4, 11, 11), (20, 4, 27, 11)
 
 
 def haunted(frame: int, recall: Recall) -> Says:
-    """The object hides on frames 5 to 12, where something else is seen, doubtfully; who remembers it keeps seeing it."""
+    """The object hides on frames 5 to 12, where something else is seen, faintly; who remembers it keeps seeing it."""
     if 5 <= frame <= 12:
         return Says([GHOST, OBJECT], [0.4, 0.1], visible=1.0)
     if frame > 12 and GHOST[0] in edges(recall):
