@@ -18,7 +18,7 @@ from PIL import Image
 from sam2.pictures import FramesError, Pixels, as_rgb, check_same_size, checked_size
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")  # MPO: what many cameras write as .jpg
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # JPEG opens MPO, too, which many cameras write as .jpg
 _SEVERAL = ("PNG", "WEBP", "TIFF")  # an MPO's further pictures are previews, these are animations and pages
 _ORIENTATION = 0x0112
 _UPRIGHT = {
