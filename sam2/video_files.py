@@ -43,6 +43,11 @@ class VideoFile:
     def __len__(self) -> int:
         return self._timeline.promised
 
+    @property
+    def fps(self) -> float | None:
+        """Frames a second, on average; None if the file does not say."""
+        return self._timeline.fps
+
     def name(self, frame: int) -> str:
         """How errors call a frame."""
         return f"{self.path}, frame {frame}"

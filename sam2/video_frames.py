@@ -22,13 +22,13 @@ from PIL import Image
 from torch import Tensor
 
 from sam2.picture_files import SUFFIXES, PictureFiles, pictures_in
-from sam2.pictures import FramesError, Picture, as_rgb, check_same_size, picture_size, to_model_frame
+from sam2.pictures import FramesError, Picture, Pixels, as_rgb, check_same_size, picture_size, to_model_frame
 from sam2.video_files import VideoFile
 
 if TYPE_CHECKING:
     from sam2.video_session import Frames
 
-__all__ = ["CACHED", "FramesError", "open_frames", "to_model_frame"]
+__all__ = ["CACHED", "FramesError", "open_frames", "open_path", "to_model_frame"]
 
 CACHED = 16  # 50 MB at 1024 pixels
 _ACCEPTED = (
@@ -72,7 +72,7 @@ def open_frames(
             "video_height and video_width belong to a normalised float32 tensor (T, 3, S, S); other videos have a size"
         )
     if isinstance(video, (str, os.PathLike)):
-        return LazyFrames(_from_path(os.fspath(video)), size_px, cache)
+        return open_path(video, size_px, cache=cache)
     if isinstance(video, Image.Image):
         return LazyFrames(_Pictures([video]), size_px, cache)
     if _is_array(video):
@@ -84,6 +84,15 @@ def open_frames(
     ):
         return StoredFrames(video, size_px)
     raise FramesError(f"video is of type {type(video).__name__}, expected {_ACCEPTED}")
+
+
+def open_path(path: str | os.PathLike[str], size_px: int, *, cache: int = CACHED) -> LazyFrames:
+    """The frames of a video file, a folder of pictures or a picture, as `open_frames`; also at their own size.
+
+    Raises:
+        FramesError: as `open_frames`.
+    """
+    return LazyFrames(_from_path(os.fspath(path)), size_px, cache)
 
 
 class PictureSource(Protocol):
@@ -135,10 +144,23 @@ class LazyFrames:
         self._last = frame
         return self._cache[frame]
 
-    def _load(self, frame: int) -> None:
-        picture = as_rgb(self._pictures.read(frame))
+    @property
+    def fps(self) -> float | None:
+        """Frames a second, on average; None if they are pictures."""
+        return self._pictures.fps if isinstance(self._pictures, VideoFile) else None
+
+    def picture(self, frame: int) -> Pixels:
+        """A frame at the video's size, RGB (H, W, 3).
+
+        Raises:
+            FramesError: it is missing or damaged.
+        """
+        picture = as_rgb(self._pictures.read(_checked(frame, len(self))))
         check_same_size(picture.shape[:2], self.size, self._pictures.name(frame))
-        self._cache[frame] = to_model_frame(picture, self._size_px)
+        return picture
+
+    def _load(self, frame: int) -> None:
+        self._cache[frame] = to_model_frame(self.picture(frame), self._size_px)
         while len(self._cache) > self._capacity:
             self._cache.popitem(last=False)
 

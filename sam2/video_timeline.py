@@ -47,12 +47,14 @@ class Timeline:
         keys: numbers of frames at which decoding can start, ascending; 0 is one.
         is_timed: a decoded frame is recognised by its time; else by counting from the first.
         promised: frames according to the file; more than N when it is cut off.
+        fps: frames a second, on average; None if the file does not say.
     """
 
     times: NDArray[np.int64]
     keys: NDArray[np.int64]
     is_timed: bool
     promised: int
+    fps: float | None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -79,6 +81,7 @@ def scan(path: Path) -> Timeline:
         walk = _Walk(container, stream)
         walk.run()
         lost, listed = walk.lost(), walk.frames()
+        fps = float(stream.average_rate) if stream.average_rate else None
     if not walk.has_first:
         raise FramesError(
             f"{path}: holds a video stream but no frame that can be decoded; cut off? get it again"
@@ -95,7 +98,7 @@ def scan(path: Path) -> Timeline:
     keys = (
         np.flatnonzero(np.isin(times, np.array(walk.keys, np.int64))) if is_timed else np.zeros(0, np.int64)
     )
-    return Timeline(times, np.union1d([0], keys).astype(np.int64), is_timed, promised)
+    return Timeline(times, np.union1d([0], keys).astype(np.int64), is_timed, promised, fps)
 
 
 class _Walk:
@@ -155,8 +158,7 @@ class _Walk:
         """Frames that the file should have after its end, as far as it tells."""
         name, stream, lost = self._container.format.name, self._stream, int(self._is_torn)
         if "mov" in name:
-            entries = sum(entry.size > 0 and not entry.is_discard for entry in stream.index_entries)
-            lost = max(lost, entries - len(self._times) - self._untimed)
+            lost = max(lost, indexed_frames(stream) - len(self._times) - self._untimed)
         elif name == "avi" and self._indexed < stream.frames:
             lost = max(lost, stream.frames - len(self._times) - self._untimed)
         elif "matroska" in name and self._container.duration:
@@ -273,6 +275,11 @@ def best_stream(container: InputContainer) -> VideoStream | None:
 
     stream: Any = container.streams.best("video")
     return None if stream is None or stream.disposition & Disposition.attached_pic else stream
+
+
+def indexed_frames(stream: VideoStream) -> int:
+    """Frames in the index of an MP4 or MOV, whether the file holds them or not."""
+    return sum(entry.size > 0 and not entry.is_discard for entry in stream.index_entries)
 
 
 def reason(error: Exception) -> str:
