@@ -21,6 +21,16 @@ class SettingError(ValueError):
 
 
 @dataclass(frozen=True)
+class VideoSwitches:
+    """Settings of the video predictor alone, by their names in the reference."""
+
+    fill_hole_area: int = 0
+    non_overlap_masks: bool = False
+    clear_non_cond_mem_around_input: bool = False
+    add_all_frames_to_correct_as_cond: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All that is needed to build a model."""
 
@@ -28,6 +38,7 @@ class Recipe:
     policy: MemoryPolicy
     drop_path: float = 0.0
     compile_image_encoder: bool = False
+    video: VideoSwitches = VideoSwitches()
 
 
 class _Free(NamedTuple):
@@ -68,13 +79,16 @@ _FREE: dict[str, _Free] = {
     f"{_STABILITY}via_stability": _Free(bool, "stability.on"),
     f"{_STABILITY}stability_delta": _Free(float, "policy.stability_delta"),
     f"{_STABILITY}stability_thresh": _Free(float, "stability.threshold"),
+    "fill_hole_area": _Free(int, "video.fill_hole_area"),
+    "non_overlap_masks": _Free(bool, "video.non_overlap_masks"),
+    "clear_non_cond_mem_around_input": _Free(bool, "video.clear_non_cond_mem_around_input"),
+    "add_all_frames_to_correct_as_cond": _Free(bool, "video.add_all_frames_to_correct_as_cond"),
     "image_encoder.trunk.drop_path_rate": _Free(float, "recipe.drop_path"),
     "compile_image_encoder": _Free(bool, "recipe.compile_image_encoder"),
 }
 
 _TRAINED = "the released weights were trained with it"
 _STRUCTURE = "it is part of the architecture"
-_VIDEO = "it belongs to the video predictor, this model alone has no use for it"
 _FIXED: dict[str, _Fixed] = {
     "backbone_stride": _Fixed(16, _STRUCTURE),
     "sigmoid_scale_for_mem_enc": _Fixed(20.0, _TRAINED),
@@ -94,11 +108,9 @@ _FIXED: dict[str, _Fixed] = {
     "fixed_no_obj_ptr": _Fixed(True, _TRAINED),
     "soft_no_obj_ptr": _Fixed(False, _TRAINED),
     "freeze_image_encoder": _Fixed(False, "what is frozen is a setting of training"),
-    "add_all_frames_to_correct_as_cond": _Fixed(False, _VIDEO),
-    "fill_hole_area": _Fixed(0, _VIDEO),
-    "non_overlap_masks": _Fixed(False, _VIDEO),
-    "clear_non_cond_mem_around_input": _Fixed(False, _VIDEO),
-    "clear_non_cond_mem_for_multi_obj": _Fixed(False, _VIDEO),
+    "clear_non_cond_mem_for_multi_obj": _Fixed(
+        False, "every object has its own memory; the other setting does it"
+    ),
     "image_encoder.scalp": _Fixed(1, _STRUCTURE),
     "image_encoder.trunk.weights_path": _Fixed(None, "start a trunk with sam2.checkpoint.load_trunk"),
     "image_encoder.neck.fpn_top_down_levels": _Fixed([2, 3], _STRUCTURE),
@@ -178,7 +190,7 @@ def recipe(variant: Variant, settings: Mapping[str, Any], postprocessing: bool =
             a value of the wrong kind.
     """
     fields: dict[str, dict[str, Any]] = {
-        part: {} for part in ("variant", "heads", "version", "policy", "recipe")
+        part: {} for part in ("variant", "heads", "version", "policy", "video", "recipe")
     }
     stability = {"on": postprocessing, "threshold": INFERENCE.stability_threshold}
     fields["stability"] = stability
@@ -203,6 +215,7 @@ def recipe(variant: Variant, settings: Mapping[str, Any], postprocessing: bool =
             stability_threshold=stability["threshold"] if stability["on"] else 0.0,
             **fields["policy"],
         ),
+        video=VideoSwitches(**fields["video"]),
         **fields["recipe"],
     )
 

@@ -26,7 +26,7 @@ from sam2.pictures import FramesError, Picture, Pixels, as_rgb, check_same_size,
 from sam2.video_files import VideoFile
 
 if TYPE_CHECKING:
-    from sam2.video_session import Frames
+    from sam2.video_state import Frames
 
 __all__ = ["CACHED", "FramesError", "open_frames", "open_path", "to_model_frame"]
 

@@ -72,6 +72,12 @@ def test_without_weights_the_model_is_initialised():
     assert model.state_dict()["image_encoder.trunk.patch_embed.proj.weight"].abs().sum() > 0
 
 
+def test_settings_of_videos_are_refused_for_images():
+    assert build_sam2("test", device="cpu", hydra_overrides_extra=["++model.fill_hole_area=0"])
+    with pytest.raises(SettingError, match=r"fill_hole_area=8: it belongs to videos; use build_sam2_video_pred"):
+        build_sam2("test", hydra_overrides_extra=["++model.fill_hole_area=8"])
+
+
 def test_the_references_argument_names_are_taken(weights):
     model = build_sam2(config_file="test", ckpt_path=weights, device="cpu")
     assert model.variant.name == "test"
@@ -79,7 +85,7 @@ def test_the_references_argument_names_are_taken(weights):
         build_sam2("test", weights, ckpt_path=weights)
     with pytest.raises(TypeError, match=r"no argument 'checkpoints'"):
         build_sam2("test", checkpoints=weights)
-    with pytest.raises(TypeError, match=r"needs a config"):
+    with pytest.raises(TypeError, match=r"a config is needed"):
         build_sam2()
     with pytest.raises(ValueError, match=r"mode is 'evaluate'"):
         build_sam2("test", mode="evaluate")
@@ -195,7 +201,6 @@ def test_settings_reach_the_built_model():
             "++model.sigmoid_scale_for_mem_enc=1",
             r"always 20\.0 here, got 1: the released weights were trained with it",
         ),
-        ("++model.fill_hole_area=8", r"model\.fill_hole_area is always 0 here.*video predictor"),
         ("++model.image_encoder.trunk.embed_dim=112", r"embed_dim is always 96 here, got 112"),
         (
             "++model._target_=sam2.sam2_video_predictor.SAM2VideoPredictor",

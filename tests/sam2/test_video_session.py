@@ -1,0 +1,300 @@
+"""What a caller of the video predictor can rely on beyond the recorded sessions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sam2.image_prompts import PromptError
+from sam2.model.sam2 import SAM2
+from sam2.reference_state import ReferenceState
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+from sam2.video_session import VideoSession
+from sam2.video_state import SessionError, SessionOptions
+from tests.sam2.tracked import reachable_bytes, square, tiny, video
+
+
+def follow(predictor: SAM2VideoPredictor, state: ReferenceState, **how: Any) -> dict[int, torch.Tensor]:
+    return {f: m for f, _, m in predictor.propagate_in_video(state, progress=False, **how)}
+
+
+def begun(predictor: SAM2VideoPredictor, frames: int = 10, objects: int = 1, **how: Any) -> ReferenceState:
+    state = predictor.init_state(video(frames), **how)
+    for k in range(objects):
+        predictor.add_new_mask(state, 0, k, np.roll(square(0), 3 * k, axis=1))
+    return state
+
+
+def test_objects_together_equal_objects_alone():
+    predictor, frames = tiny(), video(12)
+    prompts = [(0, "a", square(0)), (0, "b", np.roll(square(0), 20, axis=1)), (4, "c", square(4))]
+    together = predictor.init_state(frames)
+    for frame, name, mask in prompts:
+        predictor.add_new_mask(together, frame, name, mask)
+    found = follow(predictor, together)
+    for k, (frame, name, mask) in enumerate(prompts):
+        alone = predictor.init_state(frames)
+        predictor.add_new_mask(alone, frame, name, mask)
+        for t, masks in follow(predictor, alone, start_frame_idx=0).items():
+            torch.testing.assert_close(found[t][k : k + 1], masks, rtol=1e-4, atol=1e-4)
+
+
+def test_the_size_of_a_batch_changes_nothing():
+    model = tiny()
+    found = []
+    for rows in (1, 2, 16):
+        session = VideoSession(model, begun(model).frames, SessionOptions(max_rows=rows))
+        for k in range(5):
+            session.add_mask(0, k, np.roll(square(0), 3 * k, axis=1))
+        found.append(torch.stack([masks.logits for masks in session.propagate()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-4)
+
+
+def test_the_order_of_objects_does_not_matter():
+    predictor, frames = tiny(), video(8)
+    found = []
+    for order in ((0, 1, 2), (2, 0, 1)):
+        state = predictor.init_state(frames)
+        for k in order:
+            predictor.add_new_mask(state, 0, k, np.roll(square(0), 9 * k, axis=1))
+        masks = torch.stack(list(follow(predictor, state).values()))
+        found.append(masks[:, [order.index(k) for k in range(3)]])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+
+
+def test_tracking_backwards_past_the_first_prompt_finds_memory_but_no_pointer_and_goes_on():
+    predictor = tiny()
+    state = predictor.init_state(video(10))
+    predictor.add_new_mask(state, 6, 1, square(6))
+    assert list(follow(predictor, state, start_frame_idx=2, max_frame_num_to_track=3)) == [2, 3, 4, 5]
+    assert list(follow(predictor, state, reverse=True)) == [6, 5, 4, 3, 2, 1, 0]
+
+
+def test_an_object_may_come_after_tracking_has_begun():
+    predictor = tiny()
+    state = begun(predictor)
+    follow(predictor, state)
+    predictor.add_new_points_or_box(state, 5, "new", box=[10, 10, 40, 40])
+    found = follow(predictor, state, start_frame_idx=5)
+    assert all(masks.shape == (2, 1, 48, 80) for masks in found.values())
+    assert state["obj_ids"] == [0, "new"]
+
+
+def test_scores_come_beside_the_reference_s_answer_when_asked_for():
+    predictor = tiny()
+    state = begun(predictor, objects=2)
+    plain = predictor.add_new_points_or_box(state, 0, 0, points=[[20, 20]], labels=[1])
+    assert len(plain) == 3
+    *_, scores = predictor.add_new_mask(state, 0, 1, square(0), return_scores=True)
+    assert scores["iou"][1] == 1 and scores["object"][1] == 10
+    for *_, scores in predictor.propagate_in_video(state, progress=False, return_scores=True):
+        assert scores["iou"].shape == scores["object"].shape == (2,)
+        assert scores["iou"].isfinite().all() and scores["object"].isfinite().all()
+
+
+def test_scores_of_an_object_without_an_answer_are_unknown():
+    predictor = tiny()
+    state = begun(predictor)
+    _, _, masks, scores = predictor.add_new_mask(state, 3, "later", square(3), return_scores=True)
+    assert scores["iou"].isnan().tolist() == [True, False]
+    assert (masks[0] == -1024).all()
+
+
+def test_holes_are_filled_on_a_cpu_as_an_independent_labelling_says():
+    label = _label
+    plain, filling = tiny(), tiny(fill_hole_area=3)
+    answers = []
+    for predictor in (plain, filling):
+        state = predictor.init_state(video(2))
+        predictor.add_new_points_or_box(state, 0, 1, points=[[30, 20]], labels=[1])
+        answers.append(state.objects[1].pending[0].answer.low_res[0, 0])
+    expected = answers[0].clone()
+    for hole in label((answers[0] <= 0).numpy()):
+        if len(hole) <= 3:
+            expected[tuple(np.array(hole).T)] = 0.1
+    assert not torch.equal(expected, answers[0])
+    assert torch.equal(answers[1], expected)
+
+
+def _label(region: np.ndarray) -> list[list[tuple[int, int]]]:
+    """Components of 8 neighbours, by flooding."""
+    left, found = {(int(y), int(x)) for y, x in np.argwhere(region)}, []
+    while left:
+        todo, component = [left.pop()], []
+        while todo:
+            y, x = todo.pop()
+            component.append((y, x))
+            near = {(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
+            left -= near
+            todo += near
+        found.append(component)
+    return found
+
+
+def test_masks_given_out_do_not_overlap_if_asked_for():
+    predictor = tiny(non_overlap_masks=True)
+    for masks in follow(predictor, begun(predictor, objects=3)).values():
+        assert ((masks > 0).sum(0) <= 1).all()
+
+
+def test_remembered_masks_do_not_overlap_if_asked_for():
+    model = tiny()
+    model.policy = replace(model.policy, non_overlap=True)
+    frames = begun(model).frames
+    apart, together = VideoSession(model, frames), VideoSession(model, frames)
+    for session, ids in ((apart, [0]), (together, [0, 1])):
+        for k in ids:
+            session.add_mask(0, k, np.roll(square(0), 4 * k, axis=1))
+        assert len(list(session.propagate())) == 10
+    one, two = (session.objects[0].track.best.memory.get(5).spatial for session in (apart, together))
+    assert not torch.equal(one, two)
+
+
+def test_a_prompt_makes_an_object_forget_what_was_tracked_nearby():
+    predictor = tiny(clear_non_cond_mem_around_input=True)
+    state = begun(predictor, frames=16, objects=2)
+    follow(predictor, state)
+    assert len(state.objects[0].track.best.memory) == 16
+    predictor.add_new_points_or_box(state, 8, 0, points=[[20, 20]], labels=[1])
+    predictor.propagate_in_video_preflight(state)
+    # 4 slots of one frame each: frames 4 to 12 are gone, but for the corrected one
+    assert [e.frame for e in state.objects[0].track.best.memory.entries] == [0, 1, 2, 3, 8, 13, 14, 15]
+    assert len(state.objects[1].track.best.memory) == 16
+
+
+def test_corrected_frames_become_prompted_ones_if_asked_for():
+    for corrects, expected in ((False, [0]), (True, [0, 5])):
+        predictor = tiny(add_all_frames_to_correct_as_cond=corrects)
+        state = begun(predictor)
+        follow(predictor, state)
+        predictor.add_new_points_or_box(state, 5, 0, points=[[20, 20]], labels=[1])
+        predictor.propagate_in_video_preflight(state)
+        assert list(state["output_dict_per_obj"][0]["cond_frame_outputs"]) == expected
+
+
+def test_state_kept_on_the_host_changes_nothing():
+    predictor = tiny()
+    on_device = follow(predictor, begun(predictor))
+    on_host = follow(predictor, begun(predictor, offload_state_to_cpu=True))
+    for t, masks in on_device.items():
+        assert torch.equal(masks, on_host[t])
+
+
+def test_the_state_holds_no_frames():
+    predictor = tiny()
+    held = {}
+    for count in (10, 40):
+        state = predictor.init_state(video(count))
+        predictor.add_new_mask(state, 0, 1, square(0))
+        state.prepare()
+        held[count] = reachable_bytes([state.objects, state.tracker, state._features])
+    assert held[10] == held[40]
+
+
+def test_a_generator_of_frames_and_a_video_of_one_frame_will_do():
+    predictor = tiny()
+    state = predictor.init_state(frame for frame in video(3))
+    predictor.add_new_mask(state, 0, 1, square(0))
+    assert list(follow(predictor, state)) == [0, 1, 2]
+    single = predictor.init_state(video(1))
+    predictor.add_new_mask(single, 0, 1, square(0))
+    assert list(follow(predictor, single)) == [0]
+
+
+@pytest.mark.parametrize(
+    "frame, prompt, error, message",
+    [
+        (10, {"points": [[1, 1]], "labels": [1]}, SessionError, "no frame 10; the video has frames 0 to 9"),
+        (-1, {"points": [[1, 1]], "labels": [1]}, SessionError, "no frame -1"),
+        ("2", {"points": [[1, 1]], "labels": [1]}, SessionError, "frame is '2', expected its index"),
+        (2, {}, PromptError, "no prompt"),
+        (2, {"points": [[1, 1]]}, PromptError, "every point needs its label"),
+        (2, {"points": [[1, 1]], "labels": [1, 1]}, PromptError, "point_labels has shape 2"),
+        (2, {"points": [[1, 1]], "labels": [9]}, PromptError, "holds 9"),
+        (2, {"points": [[81, 1]], "labels": [1]}, PromptError, r"\(81, 1\) is outside of the frame"),
+        (2, {"points": [[1, -2]], "labels": [1]}, PromptError, r"\(1, -2\) is outside of the frame"),
+        (2, {"box": [30, 5, 10, 40]}, PromptError, "expected x1 < x2"),
+        (2, {"box": [1, 1, 9, 9], "clear_old_points": False}, PromptError, "a box comes before any point"),
+        (2, {"points": np.zeros((0, 2)), "labels": []}, PromptError, "points is empty"),
+    ],
+)
+def test_a_prompt_that_cannot_be_meant_leaves_the_session_as_it_was(frame, prompt, error, message):
+    predictor = tiny()
+    state, untouched = begun(predictor, objects=2), begun(predictor, objects=2)
+    with pytest.raises(error, match=message):
+        predictor.add_new_points_or_box(state, frame, 1, **prompt)
+    with pytest.raises(error, match=message):
+        predictor.add_new_points_or_box(state, frame, "new", **prompt)
+    assert state["obj_ids"] == [0, 1]
+    expected = follow(predictor, untouched)
+    for t, masks in follow(predictor, state).items():
+        assert torch.equal(masks, expected[t])
+
+
+def test_masks_of_another_size_are_refused():
+    predictor = tiny()
+    state = begun(predictor)
+    with pytest.raises(PromptError, match="mask is 3x4, the frame is 48x80"):
+        predictor.add_new_mask(state, 0, 5, np.ones((3, 4), bool))
+    with pytest.raises(PromptError, match="mask has shape 1x48x80, expected HxW"):
+        predictor.add_new_mask(state, 0, 5, np.ones((1, 48, 80), bool))
+    assert state["obj_ids"] == [0]
+
+
+def test_nothing_to_follow_says_so():
+    predictor = tiny()
+    state = predictor.init_state(video(4))
+    with pytest.raises(SessionError, match="point at an object first"):
+        next(predictor.propagate_in_video(state))
+    predictor.add_new_mask(state, 0, "a", square(0))
+    predictor.clear_all_prompts_in_frame(state, 0, "a")
+    with pytest.raises(SessionError, match="object 'a' has no prompt"):
+        next(predictor.propagate_in_video(state))
+
+
+def test_unknown_objects_are_removed_in_peace_unless_strict():
+    predictor = tiny()
+    state = begun(predictor)
+    assert predictor.remove_object(state, "unknown") == ([0], [])
+    with pytest.raises(SessionError, match="no object 'unknown'"):
+        predictor.remove_object(state, "unknown", strict=True)
+    assert predictor.remove_object(state, 0) == ([], [])
+
+
+def test_an_empty_mask_is_an_absent_object_and_no_broken_box():
+    predictor = tiny()
+    state = predictor.init_state(video(4))
+    _, _, masks, scores = predictor.add_new_mask(state, 0, 1, np.zeros((48, 80), bool), return_scores=True)
+    assert scores["object"] == -10 and (masks < 0).all()
+    assert len(follow(predictor, state)) == 4
+
+
+def test_the_state_can_be_read_as_the_reference_s_dict():
+    predictor = tiny()
+    state = begun(predictor, objects=2)
+    follow(predictor, state)
+    assert (state["num_frames"], state["video_height"], state["video_width"]) == (10, 48, 80)
+    assert state["obj_id_to_idx"] == {0: 0, 1: 1}
+    outputs = state["output_dict_per_obj"][1]
+    assert list(outputs["cond_frame_outputs"]) == [0]
+    assert list(outputs["non_cond_frame_outputs"]) == list(range(1, 10))
+    assert outputs["non_cond_frame_outputs"][3]["pred_masks"].shape == (1, 1, 16, 16)
+    with pytest.raises(KeyError, match="num_frames"):
+        state["no such key"]
+
+
+def test_a_session_runs_on_any_model_and_its_answers_may_be_changed():
+    torch.manual_seed(3)
+    source = tiny()
+    model = SAM2(source.variant, policy=source.policy).eval()
+    model.load_state_dict(source.state_dict())
+    session = VideoSession(model, begun(source).frames)
+    session.add_mask(0, 1, square(0))
+    with torch.inference_mode():
+        for masks in session.propagate():
+            masks.logits.add_(1)
