@@ -29,7 +29,7 @@ _CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,gif,apng,mjpeg,dv,"
     "yuv4mpegpipe"
 )
-_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
+FILE_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
 # Every packet shows one frame. VP8, for one, has packets that show nothing.
 _FRAME_A_PACKET = frozenset(
     "h264 hevc vp9 av1 libdav1d mpeg4 mpeg1video mpeg2video mjpeg prores ffv1 gif apng rawvideo".split()
@@ -252,7 +252,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
     try:
         # absolute: a name like "concat:a" would be a protocol
-        with av.open(str(path.absolute()), "r", options=_OPTIONS, metadata_errors="replace") as container:
+        with av.open(str(path.absolute()), "r", options=FILE_OPTIONS, metadata_errors="replace") as container:
             stream = best_stream(container)
             if stream is None:
                 raise FramesError(f"{path}: holds no video stream; is it the right file?")
