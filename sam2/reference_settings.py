@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sam2.model.memory_bank import INFERENCE, MemoryPolicy
-from sam2.variants import VARIANTS, Trunk, Variant
+from sam2.variants import VARIANTS, Heads, Trunk, Variant
 
 
 class SettingError(ValueError):
@@ -64,6 +64,7 @@ _FREE: dict[str, _Free] = {
     "num_maskmem": _Free(int, "heads.memory_slots"),
     "max_obj_ptrs_in_encoder": _Free(int, "heads.max_pointers"),
     "iou_prediction_use_sigmoid": _Free(bool, "heads.iou_sigmoid"),
+    "memory_encoder.out_dim": _Free(int, "heads.memory_dim"),
     "memory_attention.num_layers": _Free(int, "heads.memory_layers"),
     f"{_LAYER}dim_feedforward": _Free(int, "heads.memory_mlp"),
     **{name: _Free(float, "heads.dropout") for name in _DROPOUTS},
@@ -89,6 +90,11 @@ _FREE: dict[str, _Free] = {
 
 _TRAINED = "the released weights were trained with it"
 _STRUCTURE = "it is part of the architecture"
+_FOLLOWS = "it follows model.memory_encoder.out_dim"
+_MEMORY_WIDTHS = (
+    f"{_LAYER}cross_attention.kv_in_dim",
+    "memory_encoder.position_encoding.num_pos_feats",
+)
 _FIXED: dict[str, _Fixed] = {
     "backbone_stride": _Fixed(16, _STRUCTURE),
     "sigmoid_scale_for_mem_enc": _Fixed(20.0, _TRAINED),
@@ -198,10 +204,10 @@ def recipe(variant: Variant, settings: Mapping[str, Any], postprocessing: bool =
         if name in _FREE:
             part, field = _FREE[name].target.split(".")
             fields[part][field] = _checked(name, value, _FREE[name].kind)
-        else:
-            _check_fixed(name, value, variant)
+    heads = _heads(variant, fields["heads"])
+    for name in settings.keys() - _FREE.keys():
+        _check_fixed(name, settings[name], replace(variant, heads=heads))
     _check_dropouts(settings, variant)
-    heads = replace(variant.heads, **fields["heads"])
     version = replace(variant.version, **fields["version"])
     if version.pointer_position_projected and not version.pointer_position:
         raise SettingError("model.proj_tpos_enc_in_obj_ptrs needs model.add_tpos_enc_to_obj_ptrs=true")
@@ -234,12 +240,26 @@ def recognise(settings: Mapping[str, Any]) -> Variant:
     raise SettingError(f"no released model has a trunk of {given}; known: {', '.join(_TRUNKS)}")
 
 
+def _heads(variant: Variant, changes: Mapping[str, Any]) -> Heads:
+    try:
+        return replace(variant.heads, **changes)
+    except ValueError as error:
+        # its message starts with the name of the field
+        field = str(error).partition(" ")[0]
+        name = next((key for key, free in _FREE.items() if free.target == f"heads.{field}"), field)
+        raise SettingError(f"model.{name}: {error}") from error
+
+
 def _check_fixed(name: str, value: Any, variant: Variant) -> None:
     if name == _TARGET or name.endswith(f".{_TARGET}"):
         if str(value).rsplit(".", 1)[-1] not in _CLASSES:
             raise SettingError(f"model.{name}={value}: this class is no part of the model here")
         return
-    fixed = {**_FIXED, **{key: _Fixed(number, _STRUCTURE) for key, number in _numbers(variant).items()}}
+    fixed = {
+        **_FIXED,
+        **{key: _Fixed(number, _STRUCTURE) for key, number in _numbers(variant).items()},
+        **{key: _Fixed(variant.heads.memory_dim, _FOLLOWS) for key in _MEMORY_WIDTHS},
+    }
     if name in fixed:
         if not _same(fixed[name].value, value):
             raise SettingError(
@@ -262,7 +282,7 @@ def _check_dropouts(settings: Mapping[str, Any], variant: Variant) -> None:
 
 def _numbers(variant: Variant) -> dict[str, Any]:
     """Settings that the variant's widths decide."""
-    width, memory, trunk = variant.heads.width, variant.heads.memory_dim, _trunk_numbers(variant.trunk)
+    width, trunk = variant.heads.width, _trunk_numbers(variant.trunk)
     return {
         **{f"{_TRUNK}{name}": number for name, number in trunk.items()},
         "image_encoder.neck.d_model": width,
@@ -272,9 +292,6 @@ def _numbers(variant: Variant) -> dict[str, Any]:
         f"{_LAYER}d_model": width,
         f"{_LAYER}self_attention.embedding_dim": width,
         f"{_LAYER}cross_attention.embedding_dim": width,
-        f"{_LAYER}cross_attention.kv_in_dim": memory,
-        "memory_encoder.out_dim": memory,
-        "memory_encoder.position_encoding.num_pos_feats": memory,
         "memory_encoder.fuser.layer.dim": width,
     }
 

@@ -41,6 +41,25 @@ class Heads:
     iou_sigmoid: bool = True
     object_bias: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.memory_dim < 4 or self.memory_dim % 4 or self.width % self.memory_dim:
+            possible = [dim for dim in range(4, self.width + 1, 4) if self.width % dim == 0]
+            raise ValueError(
+                f"memory_dim is {self.memory_dim}; pointers of width {self.width} are cut into tokens of it, and its "
+                f"position code has four parts: it must be one of {', '.join(map(str, possible))}"
+            )
+        for name in ("memory_slots", "max_pointers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    def with_memory(self, dim: int | None = None, slots: int | None = None) -> Heads:
+        """The same with remembered maps of `dim` channels and `slots` remembered frames; None: as they are."""
+        return replace(
+            self,
+            memory_dim=self.memory_dim if dim is None else dim,
+            memory_slots=self.memory_slots if slots is None else slots,
+        )
+
 
 @dataclass(frozen=True)
 class Version:

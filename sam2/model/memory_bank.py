@@ -53,9 +53,13 @@ class MemoryPolicy:
 
 
 def fitted(policy: MemoryPolicy, heads: Heads) -> MemoryPolicy:
-    """`policy` within what a model has been built for: its time codes and its reach of pointers."""
-    slots, pointers = min(policy.slots, heads.memory_slots), min(policy.max_pointers, heads.max_pointers)
-    return replace(policy, slots=slots, max_pointers=pointers)
+    """`policy` for what a model has been built for: all of its time codes, at most its reach of pointers.
+
+    Fewer slots would give prompted frames, which have the last code, another one than they were trained with.
+    """
+    return replace(
+        policy, slots=heads.memory_slots, max_pointers=min(policy.max_pointers, heads.max_pointers)
+    )
 
 
 TRAINING = MemoryPolicy()
