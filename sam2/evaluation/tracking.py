@@ -42,7 +42,8 @@ def track(
     device, tracker = model.no_mem_embed.device, Tracker(model, policy, max_objects)
     tracks = [tracker.begin() for _ in first_masks]
     for t, frame in enumerate(frames):
-        features, place = model.observe(normalise(frame.to(device, non_blocking=True)[None])), Place(t, length)
+        features = model.observe(normalise(frame.to(device, non_blocking=True)[None]))
+        place = Place(t, length)
         if t == 0:
             answers = _first_answers(tracker, features, first_masks.to(device), place)
             tracks = tracker.commit(features, tracks, answers, place, [True] * len(tracks))

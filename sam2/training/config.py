@@ -7,6 +7,7 @@ The parts that belong to a module (`DataConfig`, `PromptPolicy`, `LossConfig`, `
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,11 +17,12 @@ from typing import Any, Literal
 
 from data.module import DataConfig
 from data.prompts import PromptPolicy
+from sam2.policies import Policy
 from sam2.training.losses import LossConfig
 from sam2.training.optim import OptimConfig
 from sam2.training.synthetic import SyntheticData, roots
 from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, to_plain
-from sam2.variants import UnknownVariantError
+from sam2.variants import UnknownVariantError, Variant
 from sam2.variants import resolve as resolve_variant
 
 
@@ -42,8 +44,12 @@ class ModelConfig:
         trunk: weights of the trunk alone to start from: a timm or MAE Hiera file.
         freeze: modules that keep their weights; names or patterns such as `image_encoder.trunk`, `*.norm*`.
         drop_path: stochastic depth of the trunk, rising linearly to this rate.
+        memory_dim: channels of a remembered map; null: the variant's own (64). Trained anew: no file of another number
+            fits.
+        memory_slots: prompted and recent frames that are attended to; null: the variant's own (7). Trained anew, too.
         recompute: what is computed again in the backward pass instead of kept: `light` is the memory attention and
-            the finest stages of the trunk (two thirds of the memory, a fifth more time), `full` the whole trunk as well.
+            the finest stages of the trunk (two thirds of the memory, a fifth more time), `full` the whole trunk as
+            well.
     """
 
     name: str = "sam2.1_b+"
@@ -52,6 +58,8 @@ class ModelConfig:
     trunk: Path | None = None
     freeze: tuple[str, ...] = ()
     drop_path: float = 0.0
+    memory_dim: int | None = None
+    memory_slots: int | None = None
     recompute: Literal["none", "light", "full"] = "none"
 
     def __post_init__(self) -> None:
@@ -61,10 +69,21 @@ class ModelConfig:
             raise ValueError(f"model.name: {error}") from error
         if self.image_size is not None and (self.image_size < 32 or self.image_size % 32):
             raise ValueError(f"model.image_size is {self.image_size}; it must be a multiple of 32")
+        try:
+            _ = self.variant
+        except ValueError as error:
+            raise ValueError(f"model.{error}") from error
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"model.drop_path is {self.drop_path}; it must be at least 0 and below 1")
         if self.checkpoint is not None and self.trunk is not None:
             raise ValueError("model.checkpoint and model.trunk are both set; the first holds a trunk already")
+
+    @property
+    def variant(self) -> Variant:
+        """The model that these settings describe."""
+        named = resolve_variant(self.name)
+        heads = named.heads.with_memory(self.memory_dim, self.memory_slots)
+        return dataclasses.replace(named, heads=heads, image_size=self.image_size or named.image_size)
 
 
 @dataclass(frozen=True)
@@ -209,6 +228,7 @@ class RunConfig:
         goal: one line for the report.
         seed: everything random derives from it and the step.
         synthetic: videos to make and train on instead of data of your own.
+        policy: what is remembered while held-out videos are tracked; training itself unrolls the reference's way.
         callbacks: the user's own Lightning callbacks, by any name.
         runs: where run directories are made, `<runs>/<name>/<run_id>`.
         run_id: `auto` continues the unfinished run of the same settings, or starts the next one.
@@ -229,6 +249,7 @@ class RunConfig:
     optim: OptimConfig = OptimConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    policy: Plugin = Plugin("sam2.policies.Policy")
     logger: LoggerConfig | Plugin = LoggerConfig()
     launcher: LauncherConfig = LauncherConfig()
     callbacks: dict[str, Plugin] = field(default_factory=dict)
@@ -240,7 +261,24 @@ class RunConfig:
     @property
     def image_size(self) -> int:
         """Model pixels, S."""
-        return self.model.image_size or resolve_variant(self.model.name).image_size
+        return self.model.variant.image_size
+
+    @functools.cached_property
+    def memory_policy(self) -> Policy:
+        """What is remembered while videos are tracked.
+
+        Raises:
+            ConfigError: `policy` is no memory policy, or its thresholds make no sense.
+        """
+        try:
+            policy = self.policy.build()
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"policy: {error}") from error
+        if not isinstance(policy, Policy):
+            raise ConfigError(
+                f"policy: {self.policy.target} is no memory policy; subclass sam2.policies.Policy"
+            )
+        return policy
 
 
 # What may differ between two starts of one run: where it lies and how it is watched, not what it computes.
@@ -311,6 +349,7 @@ def _with_synthetic(config: RunConfig) -> RunConfig:
 
 def _check_together(config: RunConfig) -> None:
     """What no part can know alone."""
+    _ = config.memory_policy  # a wrong threshold is better found now than at the first evaluation
     if not config.data.parts():
         raise ConfigError(
             "there is nothing to train on; set data.root=/path/to/shards (`sam2 data convert` makes them)"

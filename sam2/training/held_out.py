@@ -17,6 +17,7 @@ from sam2.evaluation.jf import Scores, score_masks, score_sequence
 from sam2.evaluation.overlay import Track
 from sam2.evaluation.tracking import id_map, track
 from sam2.model.sam2 import SAM2
+from sam2.policies import REFERENCE, Policy
 
 ByVideo = dict[str, dict[int, Scores]]
 
@@ -27,10 +28,12 @@ BASELINES: dict[str, Callable[[Bools], Bools]] = {
 }
 
 
-def score_video(model: SAM2, video: HeldOutVideo, max_objects: int) -> dict[int, Scores]:
+def score_video(
+    model: SAM2, video: HeldOutVideo, max_objects: int, policy: Policy = REFERENCE
+) -> dict[int, Scores]:
     """J and F of every object on every frame, by the source's object id."""
     numbers = range(1, 1 + len(video.object_ids))
-    scores = score_sequence(video.truth, predict(model, video, max_objects), numbers)
+    scores = score_sequence(video.truth, predict(model, video, max_objects, policy), numbers)
     return {object_id: scores[k] for k, object_id in zip(numbers, video.object_ids, strict=True)}
 
 
@@ -44,23 +47,25 @@ def score_baselines(videos: Iterable[HeldOutVideo]) -> dict[str, ByVideo]:
     return found
 
 
-def draw(model: SAM2, video: HeldOutVideo, max_objects: int) -> Track:
+def draw(model: SAM2, video: HeldOutVideo, max_objects: int, policy: Policy = REFERENCE) -> Track:
     """The video at its own size with truth and prediction, for an overlay."""
     numbers = np.arange(1, 1 + len(video.object_ids))[:, None, None]
-    predicted = np.stack(list(predict(model, video, max_objects)))[:, None] == numbers
+    predicted = np.stack(list(predict(model, video, max_objects, policy)))[:, None] == numbers
     frames = F.interpolate(video.frames.float(), video.size, mode="bilinear", antialias=True)
     pixels = frames.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return Track(video.key, pixels, video.masks, predicted, video.object_ids)
 
 
-def predict(model: SAM2, video: HeldOutVideo, max_objects: int) -> Iterator[NDArray[np.int32]]:
+def predict(
+    model: SAM2, video: HeldOutVideo, max_objects: int, policy: Policy = REFERENCE
+) -> Iterator[NDArray[np.int32]]:
     """Label maps (H, W) in the numbers of `video.truth`, frame by frame; the first is the answer to the prompt."""
     numbers = torch.arange(1, 1 + len(video.object_ids))
     was_training = model.training
     model.eval()
     try:
         for logits in track(
-            model, video.frames, video.first_masks, len(video.frames), max_objects=max_objects
+            model, video.frames, video.first_masks, len(video.frames), policy, max_objects=max_objects
         ):
             yield id_map(logits, numbers, video.size).to(torch.int32).cpu().numpy()
     finally:

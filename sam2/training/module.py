@@ -18,7 +18,7 @@ from sam2 import checkpoint
 from sam2.evaluation.jf import Scores
 from sam2.evaluation.report import summarise
 from sam2.model import trunk as trunks
-from sam2.model.memory_bank import TRAINING, fitted
+from sam2.model.memory_bank import INFERENCE, TRAINING, fitted
 from sam2.model.sam2 import SAM2
 from sam2.training.checkpointing import JF
 from sam2.training.config import ModelConfig, RunConfig
@@ -27,7 +27,6 @@ from sam2.training.losses import object_count
 from sam2.training.optim import build_optimizer
 from sam2.training.typed import ConfigError
 from sam2.training.unroll import simulated_user, training_loss
-from sam2.variants import resolve
 
 
 class TrainingModule(pl.LightningModule):
@@ -36,7 +35,7 @@ class TrainingModule(pl.LightningModule):
     def __init__(self, config: RunConfig) -> None:
         super().__init__()
         self.config = config
-        self.model = build_model(config.model, config.image_size)
+        self.model = build_model(config.model)
         self.frozen = freeze(self.model, config.model.freeze)
         self.policy = fitted(TRAINING, self.model.variant.heads)
         self._found: dict[str, dict[int, Scores]] = {}
@@ -62,7 +61,9 @@ class TrainingModule(pl.LightningModule):
 
     def validation_step(self, video: HeldOutVideo, batch_idx: int) -> None:
         """Track one held-out video from its first masks and score it."""
-        self._found[video.key] = score_video(self.model, video, self.config.evaluate.max_objects)
+        self._found[video.key] = score_video(
+            self.model, video, self.config.evaluate.max_objects, self.config.memory_policy
+        )
 
     def on_validation_epoch_end(self) -> None:
         """J&F over the videos of all ranks."""
@@ -78,13 +79,14 @@ class TrainingModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def build_model(config: ModelConfig, image_size: int) -> SAM2:
+def build_model(config: ModelConfig) -> SAM2:
     """The model of a run with the weights it starts from.
 
     Raises:
         CheckpointError: the file does not fit the model; its message says which model it looks like.
     """
-    model = SAM2(resolve(config.name).at(image_size), drop_path=config.drop_path)
+    variant = config.variant
+    model = SAM2(variant, config.drop_path, fitted(INFERENCE, variant.heads))
     if config.checkpoint is not None:
         checkpoint.load(model, config.checkpoint)
     if config.trunk is not None:

@@ -83,10 +83,10 @@ class Outcome(pl.Callback):
     def _evaluate(self, trainer: pl.Trainer, name: str) -> Result:
         """All held-out videos, shared among the ranks."""
         began, model = time.monotonic(), self._module.model.to(trainer.strategy.root_device)
-        most = self._config.evaluate.max_objects
+        most, policy = self._config.evaluate.max_objects, self._config.memory_policy
         with trainer.precision_plugin.val_step_context():
             videos = self._held_out().share(trainer.global_rank, trainer.world_size)
-            found = {video.key: score_video(model, video, most) for video in videos}
+            found = {video.key: score_video(model, video, most, policy) for video in videos}
         return summarise(name, gather(found), seconds=time.monotonic() - began)
 
     def _show(self, trained: Result) -> None:
@@ -97,7 +97,8 @@ class Outcome(pl.Callback):
         Console().print(table(report))
         if self._config.evaluate.overlay:
             video = self._held_out()[0]
-            track = draw(self._module.model, video, self._config.evaluate.max_objects)
+            most = self._config.evaluate.max_objects
+            track = draw(self._module.model, video, most, self._config.memory_policy)
             write_video(path.parent / f"{video.key}.mp4", track)
 
     def _held_out(self) -> HeldOut:

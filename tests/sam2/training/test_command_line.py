@@ -17,11 +17,14 @@ from typing import Any
 import pytest
 import yaml
 
+from sam2.policies import REFERENCE
+from sam2.policies.samurai import Samurai
 from sam2.shipped import shipped
 from sam2.training import run
 from sam2.training.compose import recipe_names
 from sam2.training.config import RunConfig, resolve
 from sam2.training.rundir import RunDirectory, begin
+from sam2.training.typed import to_plain
 from tests.sam2.training.toy import run_toy, toy_config
 
 ROOT = Path(__file__).parents[3]
@@ -84,6 +87,12 @@ def test_a_group_that_the_recipe_does_not_draw_can_be_chosen(
     assert started[0].model.name == "test"
 
 
+def test_the_memory_policy_of_evaluations_is_a_group(started: list[RunConfig]) -> None:
+    assert run.main(["smoke"]) == run.main(["smoke", "policy=samurai", "policy.alpha=0.3"]) == 0
+    assert [config.memory_policy for config in started] == [REFERENCE, Samurai(alpha=0.3)]
+    assert resolve(to_plain(started[1]), "again").memory_policy == Samurai(alpha=0.3)
+
+
 def test_a_setting_without_a_yaml_line_can_be_set(started: list[RunConfig]) -> None:
     assert (
         run.main(["smoke", "trainer.max_bad_steps=3", "optim.overrides={memory_attention.*: {lr: 0.5}}"]) == 0
@@ -97,6 +106,19 @@ def test_a_setting_without_a_yaml_line_can_be_set(started: list[RunConfig]) -> N
     [
         (["smoke", "optim.trunk_Lr=1"], "error: unknown key 'optim.trunk_Lr'; did you mean 'trunk_lr'?"),
         (["smoke", "optm.lr=1"], "error: unknown key 'optm'; did you mean 'optim'?"),
+        (["smoke", "policy=samurei"], "error: policy: there is no 'samurei'; did you mean samurai?"),
+        (
+            ["smoke", "policy=samurai", "policy.alfa=1"],
+            "error: unknown key 'policy.alfa'; did you mean 'alpha'?",
+        ),
+        (
+            ["smoke", "policy=samurai", "policy.alpha=7"],
+            "error: policy: Samurai.alpha is 7; it must be a number from 0 to 1",
+        ),
+        (
+            ["smoke", "policy={_target_: sam2.types.Memory}"],
+            "error: policy: sam2.types.Memory is no memory policy; subclass sam2.policies.Policy",
+        ),
         (["smoke", "lr=1"], "error: unknown key 'lr'; did you mean 'optim.lr'?"),
         (["smoke", "optim.lr=fast"], "error: optim.lr: expected a number, got 'fast'"),
         (["smoke", "optim=scrach"], "error: optim: there is no 'scrach'; did you mean scratch?"),

@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from data.held_out import HeldOutVideo
 from sam2.evaluation.jf import Scores
 from sam2.model.sam2 import SAM2
+from sam2.policies import Policy
 from sam2.training.held_out import draw, gather, predict, score_baselines, score_video
 from sam2.variants import VARIANTS
 
@@ -51,6 +52,19 @@ def test_scores_are_those_of_the_drawn_masks_by_object_id(model):
         iou = (gt & pred).sum((1, 2)) / (gt | pred).sum((1, 2))
         np.testing.assert_allclose(scores[object_id].j, iou, rtol=1e-12)
     assert track.frames.shape == (5, 48, 80, 3)
+
+
+def test_videos_are_tracked_under_the_policy_that_is_given(model):
+    video, seen = _video(), []
+
+    class Forgetful(Policy):
+        def admit(self, path, answer, place):
+            seen.append(place.frame)
+            return False
+
+    score_video(model, video, 16, Forgetful())
+    draw(model, video, 16, Forgetful())
+    assert seen == 2 * [1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_tracking_leaves_the_mode_of_the_model_as_it_was(model):

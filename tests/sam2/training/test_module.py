@@ -60,12 +60,12 @@ def test_single_parameters_can_be_frozen_by_pattern():
 )
 def test_freezing_what_is_not_there_or_everything_is_refused(patterns, message):
     with pytest.raises(ConfigError, match=message):
-        freeze(build_model(ModelConfig(name="test"), 64), patterns)
+        freeze(build_model(ModelConfig(name="test")), patterns)
 
 
 def test_weights_to_start_from_are_loaded(tmp_path):
     torch.manual_seed(1)
-    start = build_model(ModelConfig(name="test"), 64)
+    start = build_model(ModelConfig(name="test"))
     export(start, tmp_path / "start.pt")
     module = TrainingModule(_config(checkpoint=str(tmp_path / "start.pt")))
     for key, value in start.state_dict().items():
@@ -73,7 +73,7 @@ def test_weights_to_start_from_are_loaded(tmp_path):
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
-    export(build_model(ModelConfig(name="test_2.0"), 64), tmp_path / "old.pt")
+    export(build_model(ModelConfig(name="test_2.0")), tmp_path / "old.pt")
     with pytest.raises(CheckpointError, match="old.pt"):
         TrainingModule(_config(checkpoint=str(tmp_path / "old.pt")))
 
@@ -91,8 +91,8 @@ def _gradients(model: nn.Module) -> dict[str, torch.Tensor]:
 def test_recomputing_activations_changes_no_gradient(how):
     settings = ModelConfig(name="test", drop_path=0.2)
     torch.manual_seed(0)
-    plain = build_model(settings, 64).train()
-    frugal = build_model(replace(settings, recompute=how), 64).train()
+    plain = build_model(settings).train()
+    frugal = build_model(replace(settings, recompute=how)).train()
     frugal.load_state_dict(plain.state_dict())
     expected, actual = _gradients(plain), _gradients(frugal)
     assert expected.keys() == actual.keys()
