@@ -45,6 +45,7 @@ class Timeline:
     Attributes:
         times: (N,) ascending; the frames' numbers if they have no times of use.
         keys: numbers of frames at which decoding can start, ascending; 0 is one.
+        starts: for each of them, a time of the stream before which its packet does not come.
         is_timed: a decoded frame is recognised by its time; else by counting from the first.
         promised: frames according to the file; more than N when it is cut off.
         fps: frames a second, on average; None if the file does not say.
@@ -52,6 +53,7 @@ class Timeline:
 
     times: NDArray[np.int64]
     keys: NDArray[np.int64]
+    starts: NDArray[np.int64]
     is_timed: bool
     promised: int
     fps: float | None
@@ -61,7 +63,11 @@ class Timeline:
 
     def key_before(self, frame: int) -> int:
         """The last frame at or before `frame` at which decoding can start."""
-        return int(self.keys[np.searchsorted(self.keys, frame, side="right") - 1])
+        return int(self.keys[self._place(frame)])
+
+    def start(self, key: int) -> int:
+        """Where to seek for the packet of keyframe `key`."""
+        return int(self.starts[self._place(key)])
 
     def number(self, time: int | None) -> int | None:
         """The frame that is shown at `time`, None if there is no such frame."""
@@ -69,6 +75,9 @@ class Timeline:
             return None
         at = int(np.searchsorted(self.times, time))
         return at if at < len(self.times) and self.times[at] == time else None
+
+    def _place(self, frame: int) -> int:
+        return int(np.searchsorted(self.keys, frame, side="right")) - 1
 
 
 def scan(path: Path) -> Timeline:
@@ -95,27 +104,23 @@ def scan(path: Path) -> Timeline:
         promised = len(listed) + lost
     if len(times) == 0:
         raise FramesError(f"{path}: is cut off within its first frames; get it again")
-    keys = (
-        np.flatnonzero(np.isin(times, np.array(walk.keys, np.int64))) if is_timed else np.zeros(0, np.int64)
-    )
-    return Timeline(times, np.union1d([0], keys).astype(np.int64), is_timed, promised, fps)
+    keys, starts = walk.keyframes(times) if is_timed else (np.zeros(1, np.int64), np.zeros(1, np.int64))
+    return Timeline(times, keys, starts, is_timed, promised, fps)
 
 
 class _Walk:
     """All packets of a video in the order of the file, without decoding more than the first frame.
 
     Attributes:
-        keys: times of keyframes.
         has_first: some frame can be decoded.
         complete: everything that is shown up to this time is in the file.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self.keys = array("q")
         self.has_first = False
         self.complete = -(1 << 62)
         self._container, self._stream = container, stream
-        self._times = array("q")
+        self._times, self._keys, self._starts = array("q"), array("q"), array("q")
         self._first: int | None = None
         self._indexed = len(stream.index_entries)
         self._end_s = 0.0
@@ -133,6 +138,14 @@ class _Walk:
         return (
             times[times >= self._first] if len(times) == len(self._times) and self._first in times else None
         )
+
+    def keyframes(self, times: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """`keys` and `starts` of a timeline with these `times`."""
+        shown, starts = np.array(self._keys, np.int64), np.array(self._starts, np.int64)
+        known = np.isin(shown, times)
+        keys, first = np.unique(np.searchsorted(times, shown[known]), return_index=True)
+        starts = starts[known][first]
+        return (keys, starts) if 0 in keys[:1] else (np.append(0, keys), np.append(times[0], starts))
 
     def run(self) -> None:
         """See all packets."""
@@ -179,10 +192,12 @@ class _Walk:
             self._untimed += 1
             return
         self._times.append(packet.pts)
+        decoded = packet.pts if packet.dts is None else packet.dts
         if packet.is_keyframe:
-            self.keys.append(packet.pts)
+            self._keys.append(packet.pts)
+            self._starts.append(min(decoded, packet.pts))
         if not packet.is_corrupt:
-            self.complete = max(self.complete, packet.pts if packet.dts is None else packet.dts)
+            self.complete = max(self.complete, decoded)
 
 
 def _decoded_times(path: Path, lost: int) -> tuple[NDArray[np.int64], bool, int]:
@@ -217,7 +232,7 @@ def numbered(path: Path, timeline: Timeline, key: int) -> Iterator[tuple[int, Vi
 
     with opened(path) as (container, stream):
         if key > 0:
-            container.seek(int(timeline.times[key]), stream=stream)
+            container.seek(timeline.start(key), stream=stream)
         is_waiting, count = key > 0, 0
         with suppress(av.FFmpegError):  # the frames that do not come are missed by who asks for them
             for packet in container.demux(stream):

@@ -148,6 +148,19 @@ def test_a_walk_backwards_decodes_a_group_of_pictures_few_times(video, monkeypat
     assert len(starts) <= 1 + 24 / 8
 
 
+@pytest.mark.parametrize(
+    "kind", ["h264.mp4", "h264_open.mp4", "h264.mkv", "h264.ts", "h264.flv", "hevc_open.mp4"]
+)
+def test_a_jump_decodes_from_the_keyframe_before_alone(tmp_path, kind, monkeypatch):
+    file = VideoFile(write_video(tmp_path / kind, **KINDS[kind]))
+    starts = []
+    real = sam2.video_files.numbered
+    monkeypatch.setattr(sam2.video_files, "numbered", lambda *args: starts.append(args[2]) or real(*args))
+    assert [number_in(file.read(i)) for i in (17, 18, 12)] == [17, 18, 12]
+    gop = 7 if KINDS[kind].get("g") else 8
+    assert starts == [17 // gop * gop, 12 // gop * gop]
+
+
 CUT_OFF = {
     "cut.mp4": {"container_movflags": "faststart", "bf": "0"},
     "cut_fragments.mp4": {"container_movflags": "frag_keyframe+empty_moov", "g": "10", "bf": "0"},
