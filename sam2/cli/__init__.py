@@ -59,6 +59,21 @@ def data(context: typer.Context) -> None:
 
 
 @app.command(
+    context_settings=_THROUGH,
+    add_help_option=False,
+    epilog=_examples(
+        "sam2 predict clip.mp4 --point 210,350 --out masks --checkpoint facebook/sam2.1-hiera-tiny",
+        "sam2 predict photo.jpg --box 300,0,500,400 --out masks --checkpoint sam2.1_hiera_tiny.pt",
+    ),
+)
+def predict(context: typer.Context) -> None:
+    """Point at objects in a video, a folder of images or an image; get their masks on every frame."""
+    from sam2.cli.predict import main as run
+
+    raise typer.Exit(run(context.args))
+
+
+@app.command(
     epilog=_examples(
         "sam2 export runs/finetune_video/001-3fa9c1/checkpoints/best.ckpt tuned.pt",
         "sam2 export sam2_hf.safetensors sam2.1_t.pt --model sam2.1_t",

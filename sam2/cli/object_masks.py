@@ -78,9 +78,10 @@ def label_map(logits: Tensor, object_ids: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def write_label_map(path: Path, labels: NDArray[np.uint8]) -> None:
-    """Write object ids (H, W) as a palette PNG in the colours of DAVIS."""
+    """Write object ids (H, W) as a palette PNG in the colours of DAVIS, in a folder that may not exist yet."""
     image = Image.fromarray(labels)
     image.putpalette(PALETTE)
+    path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, format="PNG")
 
 

@@ -78,15 +78,17 @@ class Records:
 
 
 def mask_name(frame: int) -> str:
-    """`masks/00000.png`."""
+    """`masks/00000.png`, of frame 0."""
     return f"{MASKS}/{frame:05d}.png"
 
 
 def write_json(path: Path, head: dict[str, Any], frames: Iterable[dict[str, Any]]) -> None:
-    """An object with what `head` says and with `frames`, one a line, which never are in memory together."""
+    """An object with what `head` says and with `frames`, which never are in memory together; an entry a line."""
     with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head, indent=1, allow_nan=False).removesuffix("\n}"))
-        file.write(',\n "frames": [')
+        file.write("{\n")
+        for name, value in head.items():
+            file.write(f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)},\n")
+        file.write(' "frames": [')
         between = "\n  "
         for frame in frames:
             file.write(between + json.dumps(frame, allow_nan=False))

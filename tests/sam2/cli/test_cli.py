@@ -29,12 +29,12 @@ def test_help_answers_at_once_without_torch(tmp_path: Path) -> None:
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "False"
-    for verb in ("train", "data", "export", "doctor", "recipes"):
+    for verb in ("train", "data", "predict", "export", "doctor", "recipes"):
         assert verb in done.stdout
     assert seconds < 5  # well under 1 s on an idle machine
 
 
-@pytest.mark.parametrize("verb", ["export", "doctor", "recipes"])
+@pytest.mark.parametrize("verb", ["predict", "export", "doctor", "recipes"])
 def test_every_verb_has_help_with_two_examples(verb: str) -> None:
     result = RUNNER.invoke(app, [verb, "--help"])
     assert result.exit_code == 0
