@@ -265,7 +265,7 @@ def _open(address: Address, options: Mapping[str, str], timeout_s: float) -> Inp
     stream: Any = best_stream(container)
     if stream is None:
         container.close()
-        raise SourceError(f"{address.name}: holds no video stream")
+        raise SourceError(f"{address.name}: holds no video stream that can be decoded")
     # decoding frames side by side makes each wait for the ones that follow
     stream.thread_type = "SLICE" if address.is_live else "AUTO"
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}

@@ -270,7 +270,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         with av.open(str(path.absolute()), "r", options=FILE_OPTIONS, metadata_errors="replace") as container:
             stream = best_stream(container)
             if stream is None:
-                raise FramesError(f"{path}: holds no video stream; is it the right file?")
+                raise FramesError(f"{path}: holds no video stream that can be decoded; is it the right file?")
             context = stream.codec_context
             checked_size(context.height, context.width, f"{path}: the video")
             context.options = {
@@ -285,11 +285,13 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def best_stream(container: InputContainer) -> VideoStream | None:
-    """The video stream to look at; a song's cover is none."""
+    """The video stream to look at; none is a song's cover, or of a codec that FFmpeg does not know."""
     from av.stream import Disposition
 
     stream: Any = container.streams.best("video")
-    return None if stream is None or stream.disposition & Disposition.attached_pic else stream
+    if stream is None or stream.codec_context is None or stream.disposition & Disposition.attached_pic:
+        return None
+    return stream
 
 
 def indexed_frames(stream: VideoStream) -> int:

@@ -226,6 +226,11 @@ def header_alone(path):
     path.write_bytes(raw[: raw.index(b"mdat") + 4])
 
 
+def unknown_codec(path):
+    write_video(path)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+
+
 def index_missing(path):
     write_video(path)  # the index comes last
     raw = path.read_bytes()
@@ -239,6 +244,7 @@ BAD_FILES = {
     "noise.mkv": (lambda path: path.write_bytes(random.Random(0).randbytes(9999)), "not a video"),
     "no_index.mp4": (index_missing, "cut off"),
     "header.mp4": (header_alone, "no frame that can be decoded"),
+    "codec.mp4": (unknown_codec, "no video stream that can be decoded"),
     "sound.mp4": (sound, "no video stream"),
     "huge.y4m": (
         lambda path: path.write_text("YUV4MPEG2 W12000 H12000 F25:1 C420jpeg\nFRAME\n"),
