@@ -20,6 +20,7 @@ from sam2 import checkpoint
 from sam2.build_sam import build_sam2_video_predictor
 from sam2.cli import app
 from sam2.model.sam2 import SAM2
+from sam2.policies import policy_names
 from sam2.variants import resolve
 
 RUNNER = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
@@ -233,6 +234,13 @@ def test_going_back_equals_the_predictor_going_back(predict: Predict, weights: P
     for reverse in (False, True):
         for frame, _, logits in predictor.propagate_in_video(state, reverse=reverse, progress=False):
             assert (labels(frame) == (logits[0, 0] > 0).numpy()).all()
+
+
+@pytest.mark.parametrize("policy", policy_names())
+def test_every_memory_policy_can_be_asked_for(predict: Predict, policy: str) -> None:
+    succeed(predict(f"{TWO_OBJECTS} --policy {policy} --no-overlay"))
+    found = scores()
+    assert found["policy"] == policy and len(found["frames"]) == FRAMES
 
 
 def test_a_mask_is_taken_as_it_is_and_our_own_files_can_be_prompts(predict: Predict) -> None:
