@@ -8,7 +8,9 @@ Source: the video predictor of facebookresearch/sam2, held by tests/sam2/test_vi
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,15 +18,19 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from sam2.building import build, checked_arguments, ready
 from sam2.model.memory_bank import INFERENCE, MemoryPolicy
 from sam2.model.sam2 import SAM2
+from sam2.model_config import find_recipe
 from sam2.pictures import Picture
 from sam2.policies.policy import REFERENCE, Policy
+from sam2.pretrained import locate
 from sam2.reference_state import ReferenceState
 from sam2.variants import Variant
 from sam2.video_frames import open_frames
 from sam2.video_state import FrameMasks, SessionOptions
 
+_FILLED_HOLES = 8  # pixels of a low-resolution mask, as released
 # frame, object ids, mask logits (O, 1, H, W); with scores also {"iou": (O,), "object": (O,)}
 Answer = tuple[Any, ...]
 
@@ -67,8 +73,6 @@ class SAM2VideoPredictor(SAM2):
             model_id: path, or `facebook/sam2.1-hiera-large` and its sisters (fetched by huggingface_hub).
             kwargs: of `build_sam2_video_predictor` (`device`, ...).
         """
-        from sam2.build_sam import build_sam2_video_predictor_hf
-
         return build_sam2_video_predictor_hf(model_id, **kwargs)
 
     @property
@@ -231,6 +235,48 @@ class SAM2VideoPredictor(SAM2):
     def reset_state(self, inference_state: ReferenceState) -> None:
         """Forget all objects; the video stays."""
         inference_state.reset()
+
+
+def build_sam2_video_predictor(
+    config: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    mode: str = "eval",
+    hydra_overrides_extra: Sequence[str] = (),
+    apply_postprocessing: bool = True,
+    vos_optimized: bool = False,
+    **synonyms: Any,
+) -> SAM2VideoPredictor:
+    """A video predictor; the arguments are those of `build_sam2`, and:
+
+    Args:
+        config: see `build_sam2`.
+        checkpoint: see `build_sam2`.
+        device: see `build_sam2`.
+        mode: see `build_sam2`.
+        hydra_overrides_extra: also the settings of the video predictor, such as `++model.non_overlap_masks=true`.
+        apply_postprocessing: also fills holes of at most 8 low-resolution pixels, on every device.
+        vos_optimized: compile the model (torch.compile): minutes at the first frames, faster from then on.
+        synonyms: the reference's argument names, `config_file` and `ckpt_path`.
+    """
+    named = checked_arguments(synonyms, config, checkpoint, mode, hydra_overrides_extra)
+    overrides = list(hydra_overrides_extra)
+    if apply_postprocessing:
+        overrides.insert(0, f"++model.fill_hole_area={_FILLED_HOLES}")
+    recipe = find_recipe(named["config"], overrides, apply_postprocessing)
+    # stored in 16 bits also where the model computes in 32: the released numbers include this rounding
+    recipe = replace(recipe, policy=replace(recipe.policy, storage=torch.bfloat16))
+    make = partial(SAM2VideoPredictor, **vars(recipe.video))
+    model = ready(build(recipe, named["checkpoint"], make), device, mode)
+    if vos_optimized:
+        model.compile_for_tracking()
+    return model
+
+
+def build_sam2_video_predictor_hf(model_id: str | os.PathLike[str], **kwargs: Any) -> SAM2VideoPredictor:
+    """A video predictor with weights; see `build_sam2_hf`."""
+    variant, path = locate(model_id)
+    return build_sam2_video_predictor(kwargs.pop("config", variant), path, **kwargs)
 
 
 def _answer(found: FrameMasks, scores: bool) -> Answer:
