@@ -134,6 +134,8 @@ class VideoSession:
 
     def order(self, start: int | None, count: int | None, reverse: bool) -> range:
         """The frames that `propagate` visits: from `start` (the first prompted one), at most `count` further ones."""
+        if reverse and not self.options.keep_past:
+            raise SessionError("a session that does not keep its past goes forward only (keep_past)")
         first = self._start() if start is None else start
         self._check_frame(first)
         count = len(self.frames) if count is None else count
@@ -256,6 +258,14 @@ class VideoSession:
         for obj, (answer, track) in zip(followed, found, strict=True):
             obj.answers[frame] = Pending(self._kept(answer), False)
             obj.track = track
+            if not self.options.keep_past:
+                self._drop_past(obj, frame)
+
+    def _drop_past(self, obj: TrackedObject, frame: int) -> None:
+        """Keep of an object what frames after this one can look at, and what a person answered."""
+        obj.track = self.tracker.forget(obj.track, self._place(frame, False))
+        obj.answers = {f: a for f, a in obj.answers.items() if a.is_prompted or f == frame}
+        obj.tracked = {f: False for f in obj.tracked if f in obj.answers}
 
     def _clear(self, obj: TrackedObject, frame: int) -> None:
         obj.prompts.pop(frame, None)

@@ -39,6 +39,8 @@ class SessionOptions:
             what the prompt corrects.
         add_all_frames_to_correct_as_cond: corrected frames become prompted frames of the memory, as in training.
         offload_state_to_cpu: keep memories and masks in host memory.
+        keep_past: hold the memory and the masks of every frame, which corrections and backward passes need. Without,
+            memory does not grow with the video, and it can be followed forward only.
         max_rows: objects that go through the model together; bounds memory, changes nothing else.
         cached_features: frames whose features are kept for the next prompt.
     """
@@ -48,6 +50,7 @@ class SessionOptions:
     clear_non_cond_mem_around_input: bool = False
     add_all_frames_to_correct_as_cond: bool = False
     offload_state_to_cpu: bool = False
+    keep_past: bool = True
     max_rows: int = 16
     cached_features: int = 2
 

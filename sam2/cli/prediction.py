@@ -108,7 +108,10 @@ class Prediction:
             model = build_sam2_video_predictor(
                 weights.model, weights.path, device, hydra_overrides_extra=overrides
             )
-        session = VideoSession(model, frames, SessionOptions(fill_hole_area=model.fill_hole_area), policy)
+        switches = SessionOptions(
+            fill_hole_area=model.fill_hole_area, keep_past=options.direction != "forward"
+        )
+        session = VideoSession(model, frames, switches, policy)
         prediction = Prediction(options, weights, frames, session)
         for prompt in options.prompts:
             prediction._ask(prompt)

@@ -196,6 +196,20 @@ def test_the_state_holds_no_frames():
     assert held[10] == held[40]
 
 
+def test_a_forward_pass_need_not_keep_the_past():
+    predictor = tiny()
+    expected = follow(predictor, begun(predictor, frames=40))
+    session = VideoSession(predictor, predictor.init_state(video(40)).frames, SessionOptions(keep_past=False))
+    session.add_mask(0, 0, square(0))
+    held = {}
+    for found in session.propagate():
+        assert torch.equal(found.logits, expected[found.frame])
+        held[found.frame] = reachable_bytes(session.objects)
+    assert held[39] == held[15] < 2 * held[3]
+    with pytest.raises(SessionError, match="forward only"):
+        next(session.propagate(reverse=True))
+
+
 def test_a_generator_of_frames_and_a_video_of_one_frame_will_do():
     predictor = tiny()
     state = predictor.init_state(frame for frame in video(3))
