@@ -205,8 +205,9 @@ def recipe(variant: Variant, settings: Mapping[str, Any], postprocessing: bool =
             part, field = _FREE[name].target.split(".")
             fields[part][field] = _checked(name, value, _FREE[name].kind)
     heads = _heads(variant, fields["heads"])
-    for name in settings.keys() - _FREE.keys():
-        _check_fixed(name, settings[name], replace(variant, heads=heads))
+    for name, value in settings.items():
+        if name not in _FREE:
+            _check_fixed(name, value, replace(variant, heads=heads))
     _check_dropouts(settings, variant)
     version = replace(variant.version, **fields["version"])
     if version.pointer_position_projected and not version.pointer_position:
