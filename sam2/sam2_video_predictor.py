@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,9 +17,9 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from sam2.building import build, checked_arguments, ready
+from sam2.counted import counted
 from sam2.model.memory_bank import INFERENCE, MemoryPolicy
 from sam2.model.sam2 import SAM2
 from sam2.model_config import find_recipe
@@ -190,7 +191,7 @@ class SAM2VideoPredictor(SAM2):
             max_frame_num_to_track: frames after the first; by default all.
             reverse: go backwards in time.
             return_scores: give the scores, too.
-            progress: show a bar.
+            progress: show a bar on a terminal.
 
         Yields:
             Per frame what `add_new_points_or_box` returns.
@@ -200,9 +201,10 @@ class SAM2VideoPredictor(SAM2):
         """
         inference_state.prepare()
         order = inference_state.order(start_frame_idx, max_frame_num_to_track, reverse)
-        found = inference_state.follow(order, reverse)
-        for masks in tqdm(found, total=len(order), desc="propagate in video", disable=not progress):
-            yield _answer(masks, return_scores)
+        with counted("propagate in video", "frames") if progress else nullcontext(_ignore) as show:
+            for done, masks in enumerate(inference_state.follow(order, reverse)):
+                show(done, len(order))
+                yield _answer(masks, return_scores)
 
     def clear_all_prompts_in_frame(
         self, inference_state: ReferenceState, frame_idx: int, obj_id: Hashable, need_output: bool = True
@@ -277,6 +279,10 @@ def build_sam2_video_predictor_hf(model_id: str | os.PathLike[str], **kwargs: An
     """A video predictor with weights; see `build_sam2_hf`."""
     variant, path = locate(model_id)
     return build_sam2_video_predictor(kwargs.pop("config", variant), path, **kwargs)
+
+
+def _ignore(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def _answer(found: FrameMasks, scores: bool) -> Answer:

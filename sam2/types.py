@@ -6,8 +6,9 @@ Letters used everywhere: `B` objects, `F` frames in a batch, `C` channels, `H W`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,22 +112,30 @@ class Output:
 
     def to(self, device: torch.device) -> Output:
         """The same on another device."""
-        return Output(**{name: None if x is None else x.to(device) for name, x in self._tensors().items()})
+        return self._each(lambda x: x.to(device))
 
     def pick(self, rows: slice) -> Output:
         """The objects in `rows`; copies nothing."""
-        return Output(**{name: None if x is None else x[rows] for name, x in self._tensors().items()})
+        return self._each(lambda x: x[rows])
 
     @staticmethod
     def join(parts: Sequence[Output]) -> Output:
         """The objects of all parts, one after another."""
         if len(parts) == 1:
             return parts[0]
-        columns = [part._tensors() for part in parts]
-        return Output(**{name: _joined([column[name] for column in columns]) for name in columns[0]})
+        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Output)}
+        # what one part lacks, such as a mask given at model size, the whole has not
+        lacking = {name for name, column in columns.items() if any(x is None for x in column)}
+        whole: dict[str, Any] = {
+            n: None if n in lacking else torch.cat(column) for n, column in columns.items()
+        }
+        return replace(parts[0], **whole)
 
-    def _tensors(self) -> dict[str, Tensor | None]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Output:
+        """With every tensor changed."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {name: change(x) for name, x in tensors.items() if x is not None}
+        return replace(self, **changed)
 
     def logits(self, size_px: int) -> Tensor:
         """Logits of the chosen candidate at model size, (B, 1, size_px, size_px)."""
@@ -135,11 +144,6 @@ class Output:
     def candidate_logits(self, size_px: int) -> Tensor:
         """Logits of all candidates at model size, (B, M, size_px, size_px)."""
         return upsample(self.candidates, size_px) if self.given is None else self.given
-
-
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    tensors = [part for part in parts if part is not None]
-    return torch.cat(tensors) if len(tensors) == len(parts) else None
 
 
 def upsample(logits: Tensor, size_px: int) -> Tensor:
@@ -165,11 +169,28 @@ class Entry:
         moved = self.spatial.to(device), self.pointer.to(device), self.object_logit.to(device)
         return Entry(self.frame, self.is_prompted, *moved)
 
+    def without_map(self) -> Entry:
+        """The pointer alone: what is left when the map is too old to be looked at."""
+        return replace(self, spatial=self.spatial.new_empty(len(self.spatial), 0))
+
     def pick(self, rows: slice) -> Entry:
         """The objects in `rows`; it copies nothing."""
         return replace(
             self, spatial=self.spatial[rows], pointer=self.pointer[rows], object_logit=self.object_logit[rows]
         )
+
+    def split(self, count: int) -> list[Entry]:
+        """The first `count` objects, one by one; each with tensors of its own, so that none keeps the others alive."""
+        rows = [self.pick(slice(k, k + 1)) for k in range(count)]
+        return [
+            replace(e, spatial=_own(e.spatial), pointer=_own(e.pointer), object_logit=_own(e.object_logit))
+            for e in rows
+        ]
+
+
+def _own(view: Tensor) -> Tensor:
+    """The same numbers, in memory that holds nothing else."""
+    return view.clone() if view.untyped_storage().nbytes() > view.nbytes else view
 
 
 @dataclass(frozen=True)
