@@ -223,5 +223,5 @@ class Tracker:
             seen = features.expand(len(joined))
             entry = self.model.remember(seen, joined, place.frame, is_prompted, rules)
             entry = entry if self.store is None else entry.to(self.store)
-            entries += [entry.pick(slice(k, k + 1)) for k in range(len(batch))]
+            entries += entry.split(len(batch))
         return entries

@@ -120,10 +120,14 @@ def recall(memory: Memory, place: Place, policy: MemoryPolicy) -> Recall:
 
 
 def forget(memory: Memory, frame: int, policy: MemoryPolicy) -> Memory:
-    """`memory` without tracked frames that no frame from `frame` on, going forward, can recall."""
-    spatial = (policy.slots - 1) * policy.stride + 1
-    oldest = frame - max(spatial, policy.max_pointers)
-    return Memory(tuple(e for e in memory.entries if e.is_prompted or e.frame >= oldest))
+    """`memory` without tracked frames that no frame from `frame` on, going forward, can recall.
+
+    Frames whose pointer alone can be recalled lose their map, which is ten to a hundred times as large.
+    """
+    with_map = frame - (policy.slots - 1) * policy.stride - 1
+    oldest = min(with_map, frame - policy.max_pointers)
+    kept = (e for e in memory.entries if e.is_prompted or e.frame >= oldest)
+    return Memory(tuple(e if e.is_prompted or e.frame >= with_map else e.without_map() for e in kept))
 
 
 def closest_prompted(memory: Memory, frame: int, limit: int) -> list[Entry]:

@@ -7,7 +7,6 @@ leaves its place empty. Here the newest remembered frames move up. Where every f
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import replace
 from itertools import islice
 
 from sam2.model.memory_bank import MemoryPolicy, Place, Recall, closest_prompted, recall
@@ -47,7 +46,7 @@ def keep_newest(
 ) -> Memory:
     """What `recall_newest` can still find on frames after `place`, going forward.
 
-    Frames within reach of pointers alone keep nothing but their pointer: a map is ten to a hundred times as large.
+    Frames within reach of pointers alone lose their map.
 
     Args:
         memory: of one object.
@@ -64,14 +63,8 @@ def keep_newest(
         if entry.is_prompted or entry.frame in whole or entry.frame in also:
             kept.append(entry)
         elif entry.frame >= oldest:
-            kept.append(without_map(entry))
+            kept.append(entry.without_map())
     return Memory(tuple(kept))
-
-
-def without_map(entry: Entry) -> Entry:
-    """The pointer alone; the map has no cells any more."""
-    rows, channels = entry.spatial.shape[:2]
-    return replace(entry, spatial=entry.spatial.new_empty(rows, channels, 0, 0))
 
 
 def _seen(memory: Memory, place: Place) -> Iterator[Entry]:

@@ -93,5 +93,21 @@ def test_what_is_forgotten_would_never_have_been_recalled(slots, stride, pointer
     memory = _memory([0], range(1, now))
     kept = forget(memory, now, policy)
     for frame in range(now, now + 20):
-        assert recall(kept, Place(frame, 100), policy) == recall(memory, Place(frame, 100), policy)
+        found, expected = (recall(m, Place(frame, 100), policy) for m in (kept, memory))
+        assert found.maps == expected.maps, "the very entries"
+        assert _frames(found.pointers) == _frames(expected.pointers) and found.reach == expected.reach
+        assert all(
+            a.pointer is b.pointer for (a, _), (b, _) in zip(found.pointers, expected.pointers, strict=True)
+        )
     assert len(kept) <= 2 + max((slots - 1) * stride + 1, pointers)
+
+
+def test_a_map_that_is_too_old_to_be_looked_at_is_given_up():
+    entries = [
+        Entry(t, t == 0, torch.ones(2, 3, 4, 4), torch.ones(2, 5), torch.ones(2, 1)) for t in range(20)
+    ]
+    kept = forget(Memory(tuple(entries)), 20, MemoryPolicy(slots=4, max_pointers=8))
+    assert [(e.frame, e.spatial.untyped_storage().nbytes() > 0) for e in kept.entries] == [
+        (0, True), *((t, t >= 16) for t in range(12, 20)),
+    ]  # fmt: skip
+    assert kept.entries[1].pick(slice(1, 2)).pointer.shape == (1, 5)

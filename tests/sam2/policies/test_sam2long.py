@@ -115,6 +115,16 @@ def test_an_iou_of_zero_does_not_rule_a_path_out_for_ever():
     assert math.isfinite(player.track.best.state.score)
 
 
+def test_accounts_share_what_they_have_in_common():
+    """Entries of paths that have died do not live on in the batches that they were made in."""
+    rules = MemoryPolicy(slots=4, max_pointers=6)
+    one, three = (Player(steady, SAM2Long(paths=n), rules=rules) for n in (1, 3))
+    one.play(range(1, 40)), three.play(range(1, 40))
+    entries = {id(e.spatial) for path in three.track.paths for e in path.memory.entries if e.spatial.numel()}
+    assert len(entries) <= len(one.remembered) + 3, "they differ in the latest frame or two"
+    assert three.bytes < 1.8 * one.bytes
+
+
 def test_the_memory_of_an_endless_stream_stays_the_same():
     player = Player(steady, SAM2Long(), rules=MemoryPolicy(slots=4, max_pointers=6))
     player.play(range(1, 60))
