@@ -62,7 +62,12 @@ CASES = {
     "bf16": Case("video, 1 object, ours in bfloat16", 1.5, ours={"half": True}),
 }
 STREAMS = {
-    f"stream, {objects} objects": {"kind": "stream", "objects": objects, "warm_up": 60, "frames": 60}
+    f"stream, {objects} object{'s' * (objects > 1)}": {
+        "kind": "stream",
+        "objects": objects,
+        "warm_up": 60,
+        "frames": 60,
+    }
     for objects in (1, 8)
 }
 # smoke runs: pixels of videos, and frames; a stream's state is full after the reach of the object pointers
@@ -123,7 +128,7 @@ def check(case: Case, common: dict[str, Any]) -> str:
     print(f"{case.title}: logits of {len(ours)} frames are at most {worst:.1e} apart", flush=True)
     if not worst < TOLERANCE:
         raise SystemExit(f"{case.title}: more than {TOLERANCE}; no time is worth printing")
-    return f"logits at most {worst:.0e} apart"
+    return f"fp32 logits at most {worst:.0e} apart"
 
 
 def drift(case: Case, common: dict[str, Any]) -> str:
