@@ -108,7 +108,10 @@ def offline(model: SAM2, policy: Policy) -> torch.Tensor:
 
 
 def test_every_shipped_policy_is_compared():
-    assert {*TRIVIAL, "reference"} == set(policy_names())
+    assert {*TRIVIAL, "reference"} == set(policy_names()), (
+        "give a new policy's trivial and strict thresholds here"
+    )
+    assert TRIVIAL.keys() == STRICT.keys()
     for name, policy in TRIVIAL.items():
         assert type(policy) is type(find_policy(name))
 
