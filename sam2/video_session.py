@@ -8,7 +8,7 @@ one stays a tracked frame; objects are independent. Held to the reference by tes
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -170,11 +170,16 @@ class VideoSession:
         yield from self.follow(self.order(start, count, reverse), reverse)
 
     def follow(self, order: Sequence[int], reverse: bool = False) -> Iterator[FrameMasks]:
-        """`propagate` over chosen frames, after `prepare`."""
+        """`propagate` over chosen frames, after `prepare`.
+
+        Prompts that come meanwhile count from the next pass on, as do new objects; removed ones are left out at once.
+        """
+        begun = dict(self.objects)
         for frame in order:
+            present = {name: obj for name, obj in begun.items() if self.objects.get(name) is obj}
             with torch.inference_mode():
-                self._advance(frame, reverse)
-                found = self._show(frame, True)
+                self._advance(present.values(), frame, reverse)
+                found = self._masks(frame, present, [obj.committed(frame) for obj in present.values()])
             yield found
 
     @torch.inference_mode()
@@ -242,10 +247,10 @@ class VideoSession:
             if self.options.clear_non_cond_mem_around_input:
                 self._clear_around(obj, frame)
 
-    def _advance(self, frame: int, reverse: bool) -> None:
-        """Track all objects on a frame, except those whose answer a person gave."""
+    def _advance(self, objects: Iterable[TrackedObject], frame: int, reverse: bool) -> None:
+        """Track objects on a frame, except those whose answer a person gave."""
         followed = []
-        for obj in self.objects.values():
+        for obj in objects:
             obj.tracked[frame] = reverse
             if not (frame in obj.answers and obj.answers[frame].is_prompted):
                 followed.append(obj)
@@ -307,15 +312,18 @@ class VideoSession:
         pending = obj.pending.get(frame)
         if pending is not None and pending.is_prompted == is_prompted:
             return pending.answer
-        answer = obj.answers.get(frame)
-        return None if answer is None else answer.answer
+        return obj.committed(frame)
 
     def _any_pending_prompted(self, frame: int) -> bool:
         return any(frame in o.pending and o.pending[frame].is_prompted for o in self.objects.values())
 
     def _show(self, frame: int, is_prompted: bool) -> FrameMasks:
-        """All objects' masks at the video's size."""
-        found = [self._shown(obj, frame, is_prompted) for obj in self.objects.values()]
+        """All objects' masks, those that are not remembered yet included."""
+        shown = [self._shown(obj, frame, is_prompted) for obj in self.objects.values()]
+        return self._masks(frame, self.objects, shown)
+
+    def _masks(self, frame: int, ids: Iterable[Hashable], found: Sequence[Output | None]) -> FrameMasks:
+        """Answers at the video's size."""
         enlarged = [self._enlarged(answer) for answer in found]
         logits = torch.cat(enlarged) if enlarged else torch.empty(0, 1, *self.frames.size, device=self.device)
         if self.options.non_overlap_masks:
@@ -325,7 +333,7 @@ class VideoSession:
         scores = [unknown if a is None else a.object_logit.to(self.device) for a in found]
         return FrameMasks(
             frame,
-            self.object_ids,
+            list(ids),
             logits,
             torch.cat(ious)[:, 0].float() if ious else unknown[:0, 0],
             torch.cat(scores)[:, 0].float() if scores else unknown[:0, 0],

@@ -82,6 +82,11 @@ class TrackedObject:
     answers: dict[int, Pending] = field(default_factory=dict)
     tracked: dict[int, bool] = field(default_factory=dict)
 
+    def committed(self, frame: int) -> Output | None:
+        """What is remembered to have been shown on a frame, if anything."""
+        found = self.answers.get(frame)
+        return None if found is None else found.answer
+
     @property
     def prompted_frames(self) -> list[int]:
         """Prompted frames of the memory, in order."""

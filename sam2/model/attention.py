@@ -95,9 +95,9 @@ class RotaryAttention(nn.Module):
         return self.out_proj(F.linear(weighted, weight))
 
     def _projects_late(self, query: Tensor, dropout: float, keep: Tensor | None) -> bool:
-        """Whether narrow values pay off: fused kernels, which GPUs and bfloat16 use, want them as wide as the keys."""
+        """Whether narrow values pay off: fused kernels want them as wide as the keys."""
         is_ours = query.device.type == "cpu" and keep is None
-        return self.is_narrow and is_ours and (dropout > 0.0 or query.dtype == torch.float32)
+        return self.is_narrow and is_ours and (dropout > 0.0 or not torch.is_grad_enabled())
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, keep: Tensor | None = None) -> Tensor:
@@ -105,7 +105,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, keep: Tensor | None 
     if q.device.type == "cpu" and keep is None:
         if dropout > 0.0:
             return dropout_attention(q, k, v, dropout)
-        if q.dtype == torch.float32 and not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             return blockwise_attention(q, k, v)
     mask = None if keep is None else keep[:, None, None]
     out = F.scaled_dot_product_attention(
@@ -115,18 +115,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, keep: Tensor | None 
 
 
 def blockwise_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`attend` for inference on a CPU: plain products over blocks of queries, a third faster than its fused kernel.
+    """`attend` for inference on a CPU: plain products over blocks of queries.
 
-    Unlike that, it takes values narrower than the keys. At most 16 MiB of weights exist at a time.
+    A third faster than the fused kernel in float32, twice as fast in bfloat16, and it takes values narrower than the
+    keys. At most 16 MiB of weights exist at a time.
     """
+    k, v = k.to(q.dtype), v.to(q.dtype)
     out = q.new_empty(*q.shape[:-1], v.shape[-1])
     rows = max(1, _INFERENCE_BLOCK_ELEMENTS // k.shape[1])
     scaled = q * q.shape[-1] ** -0.5
     for b in range(len(q)):
         keys = k[b].T
         for start in range(0, q.shape[1], rows):
-            weights = (scaled[b, start : start + rows] @ keys).softmax(-1)
-            out[b, start : start + rows] = weights @ v[b]
+            weights = (scaled[b, start : start + rows] @ keys).softmax(-1, dtype=torch.float32)
+            out[b, start : start + rows] = weights.to(v.dtype) @ v[b]
     return out
 
 

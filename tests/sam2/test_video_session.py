@@ -85,6 +85,34 @@ def test_an_object_may_come_after_tracking_has_begun():
     assert state["obj_ids"] == [0, "new"]
 
 
+def test_what_is_prompted_during_a_pass_counts_from_the_next_one():
+    predictor = tiny()
+    state, expected = begun(predictor), follow(predictor, begun(predictor))
+    for frame, ids, masks in predictor.propagate_in_video(state, progress=False):
+        assert ids == [0]
+        assert torch.equal(masks, expected[frame])
+        if frame == 2:
+            predictor.add_new_mask(state, 2, "new", square(2))
+            predictor.add_new_points_or_box(state, 4, 0, points=[[60, 40]], labels=[1])
+    predictor.add_new_mask(state, 5, "new", square(5))
+    assert state["frames_tracked_per_obj"][1] == {}
+    second = follow(predictor, state)
+    assert state.objects["new"].prompted_frames == [2, 5]
+    assert all(masks.shape == (2, 1, 48, 80) for masks in second.values())
+    assert not torch.equal(second[5][:1], expected[5])
+
+
+def test_an_object_that_is_removed_during_a_pass_is_left_out_at_once():
+    predictor = tiny()
+    state, seen = begun(predictor, objects=2), {}
+    for frame, ids, masks in predictor.propagate_in_video(state, progress=False):
+        seen[frame] = (ids, len(masks))
+        if frame == 3:
+            predictor.remove_object(state, 0)
+    assert seen[3] == ([0, 1], 2)
+    assert seen[4] == seen[9] == ([1], 1)
+
+
 def test_scores_come_beside_the_reference_s_answer_when_asked_for():
     predictor = tiny()
     state = begun(predictor, objects=2)
