@@ -74,7 +74,9 @@ def test_without_weights_the_model_is_initialised():
 
 def test_settings_of_videos_are_refused_for_images():
     assert build_sam2("test", device="cpu", hydra_overrides_extra=["++model.fill_hole_area=0"])
-    with pytest.raises(SettingError, match=r"fill_hole_area=8: it belongs to videos; use build_sam2_video_pred"):
+    with pytest.raises(
+        SettingError, match=r"fill_hole_area=8: it belongs to videos; use build_sam2_video_pred"
+    ):
         build_sam2("test", hydra_overrides_extra=["++model.fill_hole_area=8"])
 
 
