@@ -54,6 +54,12 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """Turn tokens (..., N, C) by a rotary table; N may be several maps one after another, all turned alike."""
     cos, sin = table
     maps = x.unflatten(-2, (-1, cos.shape[0])).float()
+    if maps.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        # the same products in one pass over the tokens; compilers of GPU code cannot fuse complex numbers
+        turned = torch.view_as_real(
+            torch.view_as_complex(maps.unflatten(-1, (-1, 2))) * torch.complex(cos, sin)
+        )
+        return turned.flatten(-2).flatten(-3, -2).to(x.dtype)
     even, odd = maps.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     return turned.flatten(-2).flatten(-3, -2).to(x.dtype)

@@ -33,6 +33,8 @@ def build_trunk(trunk: variants.Trunk, drop_path: float = 0.0) -> nn.Module:
             f"trunk {trunk.timm_name!r} has maps at strides {strides}; four at {STRIDES_PX} are needed"
         )
     model.prune_intermediate_layers([0, 1, 2, 3], prune_norm=True, prune_head=True)  # type: ignore[operator]
+    if isinstance(model, HieraDet):
+        model._pos_embed = partial(_add_positions, model, {})  # type: ignore[method-assign]
     model.register_load_state_dict_pre_hook(_rename_official)
     model.register_state_dict_post_hook(_rename_live)
     return model
@@ -69,6 +71,22 @@ def recompute(model: nn.Module, everything: bool) -> None:
         )
     for block in model.blocks[: model.stage_ends[1] + 1]:
         block.forward = partial(_recomputed, type(block).forward, block)
+
+
+def _add_positions(model: HieraDet, kept: dict[str, Any], x: Tensor) -> Tensor:
+    """What timm's `_pos_embed` does, which enlarges the embedding anew for every frame: 4 % of tracking one object.
+
+    Without gradients it is kept until its weights change, which their addresses and versions tell.
+    """
+    weights = (model.pos_embed, model.pos_embed_window)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(w.is_inference() for w in weights):
+        return HieraDet._pos_embed(model, x)
+    key = (x.shape[1:], *((w.data_ptr(), w._version, w.dtype, w.device) for w in weights))
+    if kept.get("key") != key:
+        kept["codes"] = HieraDet._pos_embed(model, x.new_zeros(1, *x.shape[1:], dtype=weights[0].dtype))
+        kept["key"] = key
+    codes: Tensor = kept["codes"]
+    return x + codes
 
 
 def _recomputed(forward: Callable[..., Tensor], block: nn.Module, x: Tensor) -> Tensor:
