@@ -48,14 +48,14 @@ class StreamOptions:
         non_overlap_masks: in the masks given out, a pixel belongs to one object only.
         corrections_are_prompted: a corrected frame counts as one of the prompted frames, which are never dropped;
             memory then grows by every correction unless the policy bounds it.
-        max_rows: objects that go through the model together; bounds memory, changes nothing else.
+        max_rows: objects that go through the model together; see `Tracker`.
     """
 
     frames: int | None = None
     fill_hole_area: int = 8
     non_overlap_masks: bool = False
     corrections_are_prompted: bool = False
-    max_rows: int = 16
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True)

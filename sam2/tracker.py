@@ -38,14 +38,20 @@ class Tracker:
     Attributes:
         model: in eval mode.
         policy: decides what is remembered and looked at.
-        max_rows: objects (times paths) that go through the model together; bounds memory, changes nothing else.
+        max_rows: objects (times paths) that go through the model together; bounds memory, changes nothing else. By
+            default 16, and 4 on a CPU, whose caches hold no more: 8 objects are 8 % faster there in two batches.
         store: where memories are kept; by default where they are made.
     """
 
     model: SAM2
     policy: Policy = REFERENCE
-    max_rows: int = 16
+    max_rows: int | None = None
     store: torch.device | None = None
+
+    @property
+    def rows(self) -> int:
+        """Objects that go through the model together."""
+        return self.max_rows or (4 if self.model.no_mem_embed.device.type == "cpu" else 16)
 
     @property
     def rules(self) -> MemoryPolicy:
@@ -154,8 +160,8 @@ class Tracker:
             is_empty = not found.maps and not found.pointers
             forms.setdefault(found.form if self.model.shapes is None else is_empty, []).append(i)
         for rows in forms.values():
-            for start in range(0, len(rows), self.max_rows):
-                yield rows[start : start + self.max_rows]
+            for start in range(0, len(rows), self.rows):
+                yield rows[start : start + self.rows]
 
     def _run(self, batch: list[int]) -> list[int]:
         """The batch as it is run: a compiled model's may be longer."""
@@ -217,8 +223,8 @@ class Tracker:
     ) -> list[Entry]:
         """What to remember of each answer, batches of one."""
         rules, entries = replace(self.rules, non_overlap=False), []
-        for start in range(0, len(outputs), self.max_rows):
-            batch = [*range(start, min(start + self.max_rows, len(outputs)))]
+        for start in range(0, len(outputs), self.rows):
+            batch = [*range(start, min(start + self.rows, len(outputs)))]
             joined = Output.join([outputs[i] for i in self._run(batch)])
             seen = features.expand(len(joined))
             entry = self.model.remember(seen, joined, place.frame, is_prompted, rules)

@@ -41,7 +41,7 @@ class SessionOptions:
         offload_state_to_cpu: keep memories and masks in host memory.
         keep_past: hold the memory and the masks of every frame, which corrections and backward passes need. Without,
             memory does not grow with the video, and it can be followed forward only.
-        max_rows: objects that go through the model together; bounds memory, changes nothing else.
+        max_rows: objects that go through the model together; see `Tracker`.
         cached_features: frames whose features are kept for the next prompt.
     """
 
@@ -51,7 +51,7 @@ class SessionOptions:
     add_all_frames_to_correct_as_cond: bool = False
     offload_state_to_cpu: bool = False
     keep_past: bool = True
-    max_rows: int = 16
+    max_rows: int | None = None
     cached_features: int = 2
 
 
