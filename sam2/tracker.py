@@ -48,10 +48,9 @@ class Tracker:
     max_rows: int | None = None
     store: torch.device | None = None
 
-    @property
-    def rows(self) -> int:
-        """Objects that go through the model together."""
-        return self.max_rows or (4 if self.model.no_mem_embed.device.type == "cpu" else 16)
+    def rows_on(self, device: torch.device) -> int:
+        """How many objects go through the model together."""
+        return self.max_rows or (4 if device.type == "cpu" else 16)
 
     @property
     def rules(self) -> MemoryPolicy:
@@ -142,7 +141,7 @@ class Tracker:
     def _answers(self, features: Features, recalls: Sequence[Recall]) -> Iterator[Answer]:
         """The decoder's answer for each recalled past, in order."""
         answers: dict[int, Answer] = {}
-        for batch in self._batches(recalls):
+        for batch in self._batches(recalls, self.rows_on(features.s16.device)):
             rows = self._run(batch)
             seen = features.expand(len(rows))
             found = [recalls[i].to(features.s16.device) for i in rows]
@@ -153,15 +152,15 @@ class Tracker:
             answers |= {i: Answer(output.pick(slice(k, k + 1)), scores, k) for k, i in enumerate(batch)}
         return iter([answers[i] for i in range(len(recalls))])
 
-    def _batches(self, recalls: Sequence[Recall]) -> Iterator[list[int]]:
-        """Indices of recalls that can go together, at most `max_rows`: of one form, unless they are padded."""
+    def _batches(self, recalls: Sequence[Recall], most: int) -> Iterator[list[int]]:
+        """Indices of recalls that can go together, at most `most`: of one form, unless they are padded."""
         forms: dict[object, list[int]] = {}
         for i, found in enumerate(recalls):
             is_empty = not found.maps and not found.pointers
             forms.setdefault(found.form if self.model.shapes is None else is_empty, []).append(i)
         for rows in forms.values():
-            for start in range(0, len(rows), self.rows):
-                yield rows[start : start + self.rows]
+            for start in range(0, len(rows), most):
+                yield rows[start : start + most]
 
     def _run(self, batch: list[int]) -> list[int]:
         """The batch as it is run: a compiled model's may be longer."""
@@ -223,8 +222,9 @@ class Tracker:
     ) -> list[Entry]:
         """What to remember of each answer, batches of one."""
         rules, entries = replace(self.rules, non_overlap=False), []
-        for start in range(0, len(outputs), self.rows):
-            batch = [*range(start, min(start + self.rows, len(outputs)))]
+        most = self.rows_on(features.s16.device)
+        for start in range(0, len(outputs), most):
+            batch = [*range(start, min(start + most, len(outputs)))]
             joined = Output.join([outputs[i] for i in self._run(batch)])
             seen = features.expand(len(joined))
             entry = self.model.remember(seen, joined, place.frame, is_prompted, rules)

@@ -67,7 +67,7 @@ def id_map(logits: Tensor, object_ids: Tensor, size: tuple[int, int]) -> Tensor:
 def _first_answers(tracker: Tracker, features: Features, masks: Tensor, place: Place) -> list[Output]:
     """The given masks (O, S, S) as answers, batches of one."""
     answers = []
-    for part in masks[:, None].split(tracker.rows):
+    for part in masks[:, None].split(tracker.rows_on(masks.device)):
         asked = features.expand(len(part))
         output = tracker.ask(asked, tracker.begin(), place, MaskPrompt(part), first=True)
         answers += [output.pick(slice(k, k + 1)) for k in range(len(part))]
