@@ -11,12 +11,19 @@ from torch import Tensor
 
 from sam2.types import Prompt
 
-# -1 padding, 0 background, 1 object, 2 and 3 the corners of a box
-_LABELS = (-1, 0, 1, 2, 3)
+# the reference's codes; 2 and 3 are the first and second corner of a box
+_PADDING, _CLICKS, _CORNERS = -1, (0, 1), (2, 3)
 
 
 class PromptError(ValueError):
-    """A prompt that cannot be meant: wrong shape, missing labels, a box turned inside out."""
+    """A prompt that cannot be meant: none at all, wrong shape, missing labels, a box turned inside out or elsewhere."""
+
+
+class StrayClickError(PromptError):
+    """A click outside of the image."""
+
+    def __init__(self, canvas: Canvas, point: Tensor) -> None:
+        super().__init__(f"point {canvas.as_given(point)} is outside of {canvas}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,22 @@ class Canvas:
             coords = coords / coords.new_tensor([self.width, self.height])
         return coords * self.size_px
 
+    def holds(self, placed: Tensor) -> Tensor:
+        """Whether model pixels (..., 2) lie in the image, or at most a pixel outside: bool (...)."""
+        margin = 1 / placed.new_tensor([self.width, self.height]) * self.size_px
+        return ((placed >= -margin) & (placed <= self.size_px)).all(dim=-1)
+
+    def as_given(self, placed: Tensor) -> str:
+        """Model pixels (2,) as they came in."""
+        unit = placed / self.size_px
+        x, y = (unit * unit.new_tensor([self.width, self.height]) if self.normalize else unit).tolist()
+        return f"({x:g}, {y:g})"
+
+    def __str__(self) -> str:
+        if self.normalize:
+            return f"the frame, {self.width} wide and {self.height} high"
+        return "the frame; with normalize_coords=False coordinates are fractions of its sides"
+
 
 def build_prompt(
     canvas: Canvas,
@@ -52,13 +75,17 @@ def build_prompt(
     Args:
         canvas: image and model sizes.
         points: x, y of clicks, (P, 2) for one object or (B, P, 2).
-        labels: (P,) or (B, P); 1 object, 0 background.
-        box: x1, y1, x2, y2, (4,) for one object or (B, 4).
+        labels: (P,) or (B, P); 1 object, 0 background. As in the reference, -1 is padding, wherever the point lies,
+            and 2 and 3 are the first and second corner of a box.
+        box: x1, y1, x2, y2, (4,) for one object or (B, 4); may reach over the image's edge.
         mask: low-resolution logits of an earlier answer, (1, 4h, 4w) or (B, 1, 4h, 4w).
 
     Raises:
-        PromptError: naming the argument, what it is and what it should be.
+        PromptError: naming the argument, what it is and what it should be. Also for an object without any prompt, one
+            whose clicks are all more than a pixel outside of the image, and a box that has nothing of the image.
     """
+    if points is None and labels is None and box is None and mask is None:
+        raise PromptError("no prompt: give point_coords with point_labels, box or mask_input")
     parts = []
     if box is not None:
         parts.append(_corners(canvas, box))
@@ -76,11 +103,31 @@ def build_prompt(
         raise PromptError(f"mask_input is for {len(logits)} objects, the other prompts for {count}")
     if not parts:
         parts.append((torch.zeros(count, 0, 2), torch.zeros(count, 0)))
+    kinds = torch.cat([kinds.to(canvas.device, torch.int64) for _, kinds in parts], dim=1)
+    if logits is None:
+        _check_something_asked(kinds)
     return Prompt(
         torch.cat([coords.to(canvas.device) for coords, _ in parts], dim=1),
-        torch.cat([kinds.to(canvas.device, torch.int64) for _, kinds in parts], dim=1),
+        kinds,
         None if logits is None else logits.expand(count, -1, -1, -1),
     )
+
+
+def stray_clicks(canvas: Canvas, points: Tensor, labels: Tensor) -> Tensor:
+    """Which points (B, P) are clicks more than a pixel outside of the image; model pixels (B, P, 2)."""
+    return _are_clicks(labels) & ~canvas.holds(points)
+
+
+def _are_clicks(labels: Tensor) -> Tensor:
+    return torch.isin(labels, labels.new_tensor(_CLICKS))
+
+
+def _check_something_asked(kinds: Tensor) -> None:
+    """Every object has a point or box; `kinds` (B, P) are all labels."""
+    idle = (kinds == _PADDING).all(dim=1)
+    if idle.any():
+        which = f" for object {int(idle.int().argmax())}" if len(idle) > 1 else ""
+        raise PromptError(f"no prompt{which}: all its points are padding (label -1), or there are none")
 
 
 def _clicks(
@@ -96,11 +143,19 @@ def _clicks(
         raise PromptError(f"point_coords has shape {_shape(coords)}, expected Nx2 or BxNx2 (x, y)")
     if kinds.shape != coords.shape[:-1]:
         raise PromptError(f"point_labels has shape {_shape(kinds)}, but point_coords {_shape(coords)}")
-    bad = kinds[~torch.isin(kinds, kinds.new_tensor(_LABELS))]
+    bad = kinds[~torch.isin(kinds, kinds.new_tensor((_PADDING, *_CLICKS, *_CORNERS)))]
     if len(bad):
-        raise PromptError(f"point_labels holds {bad[0].item():g}; expected 1 (object) or 0 (background)")
+        raise PromptError(
+            f"point_labels holds {bad[0].item():g}; expected 1 (object) or 0 (background); as in the reference, "
+            "-1 (padding), 2 and 3 (first and second corner of a box) are taken as well"
+        )
     coords, kinds = (coords[None], kinds[None]) if coords.dim() == 2 else (coords, kinds)
-    return canvas.place(coords), kinds
+    placed, kinds = canvas.place(coords), kinds.to(canvas.device)
+    stray, clicks = stray_clicks(canvas, placed, kinds), _are_clicks(kinds)
+    lost = clicks.any(dim=1) & (stray == clicks).all(dim=1)
+    if lost.any():
+        raise StrayClickError(canvas, placed[stray & lost[:, None]][0])
+    return placed, kinds
 
 
 def _corners(canvas: Canvas, box: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
@@ -108,11 +163,14 @@ def _corners(canvas: Canvas, box: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
     if boxes.dim() not in (1, 2) or boxes.shape[-1] != 4 or not len(boxes):
         raise PromptError(f"box has shape {_shape(boxes)}, expected 4 or Nx4 (x1, y1, x2, y2)")
     boxes = boxes.reshape(-1, 4)
+    right, bottom = (canvas.width, canvas.height) if canvas.normalize else (1, 1)
     for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
         if x1 >= x2 or y1 >= y2:
             raise PromptError(
                 f"box {i} is ({x1:g}, {y1:g}, {x2:g}, {y2:g}); expected x1 < x2 and y1 < y2, not x, y, width, height"
             )
+        if x1 >= right or y1 >= bottom or x2 <= 0 or y2 <= 0:
+            raise PromptError(f"box {i} is ({x1:g}, {y1:g}, {x2:g}, {y2:g}), all of it outside of {canvas}")
     return canvas.place(boxes.view(-1, 2, 2)), torch.tensor([[2, 3]]).expand(len(boxes), 2)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from sam2.connected_components import overwrite_small
-from sam2.image_prompts import Canvas, build_prompt
+from sam2.image_prompts import Canvas, PromptError, build_prompt
 from sam2.model.pixels import normalise
 from sam2.model.sam2 import SAM2
 from sam2.types import Features, Prompt
@@ -113,8 +113,9 @@ class SAM2ImagePredictor:
 
         Args:
             point_coords: x, y in image pixels, (P, 2); (B, P, 2) for B objects.
-            point_labels: (P,) or (B, P): 1 object, 0 background.
-            box: x1, y1, x2, y2 in image pixels, (4,); (B, 4) for B objects.
+            point_labels: (P,) or (B, P): 1 object, 0 background. Also the reference's other codes: -1 padding, 2 and 3
+                the first and second corner of a box.
+            box: x1, y1, x2, y2 in image pixels, (4,); (B, 4) for B objects. May reach over the image's edge.
             mask_input: low-resolution logits of an earlier answer, (1, S/4, S/4) for a model of S pixels.
             multimask_output: three candidates (good for one click) instead of one.
             return_logits: logits instead of 0 and 1.
@@ -126,7 +127,8 @@ class SAM2ImagePredictor:
 
         Raises:
             RuntimeError: no image has been set, or several.
-            PromptError: prompts that cannot be meant.
+            PromptError (a ValueError): prompts that cannot be meant, which the reference answers: none at all, an
+                object whose clicks are all more than a pixel outside of the image, a box all of which is outside.
         """
         if self._is_batch:
             raise RuntimeError("several images are set; ask with predict_batch, or set_image a single one")
@@ -144,7 +146,11 @@ class SAM2ImagePredictor:
         return_logits: bool = False,
         normalize_coords: bool = True,
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        """`predict` for each image of `set_image_batch`: lists with one entry an image in, three lists out."""
+        """`predict` for each image of `set_image_batch`: lists with one entry an image in, three lists out.
+
+        Raises:
+            RuntimeError, ValueError: as `predict`, and for lists of another length; nothing has been computed then.
+        """
         self._check_set("set_image_batch")
         if not self._is_batch:
             raise RuntimeError("a single image is set; ask with predict, or set several with set_image_batch")
@@ -158,11 +164,17 @@ class SAM2ImagePredictor:
         for name, values in given.items():
             if values is not None and len(values) != count:
                 raise ValueError(f"{name} has {len(values)} entries for {count} images")
-        answers = []
+        prompts = []
         for i in range(count):
             asked = [None if values is None else values[i] for values in given.values()]
-            prompt = build_prompt(self._canvas(i, normalize_coords), *asked)
-            answers.append(_arrays(self.predict_tensors(prompt, i, multimask_output, return_logits)))
+            try:
+                prompts.append(build_prompt(self._canvas(i, normalize_coords), *asked))
+            except PromptError as error:
+                raise PromptError(f"image {i}: {error}") from error
+        answers = [
+            _arrays(self.predict_tensors(prompt, i, multimask_output, return_logits))
+            for i, prompt in enumerate(prompts)
+        ]
         masks, ious, low_res = zip(*answers, strict=True)
         return list(masks), list(ious), list(low_res)
 

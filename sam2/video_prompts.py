@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sam2.image_prompts import Canvas, PromptError, build_prompt
+from sam2.image_prompts import Canvas, PromptError, StrayClickError, build_prompt, stray_clicks
 from sam2.types import Prompt
 
 LOGIT_RANGE = 32.0  # of an earlier answer that goes in as a mask prompt
@@ -24,26 +24,20 @@ def clicks_and_box(
     Args:
         canvas: the frame.
         points: x, y of clicks, (P, 2) or (1, P, 2).
-        labels: (P,) or (1, P); 1 object, 0 background.
-        box: x1, y1, x2, y2.
+        labels: (P,) or (1, P), as `build_prompt` takes them.
+        box: x1, y1, x2, y2; may reach over the frame's edge.
 
     Raises:
-        PromptError: nothing given, a point outside of the frame, or what `build_prompt` refuses.
+        PromptError: nothing given, several objects, a click outside of the frame, or what `build_prompt` refuses.
     """
     if points is None and labels is None and box is None:
         raise PromptError("no prompt: give points with labels, or a box")
     prompt = build_prompt(canvas, points, labels, box)
     if len(prompt.points) != 1:
         raise PromptError(f"points for {len(prompt.points)} objects; a call is for one object")
-    if prompt.points.shape[1] == 0:
-        raise PromptError("points is empty; give at least one point with its label, or a box")
-    outside = (prompt.points < 0) | (prompt.points > canvas.size_px)
-    if outside.any():
-        unit = prompt.points[outside.any(dim=-1)][0] / canvas.size_px
-        x, y = (unit * unit.new_tensor([canvas.width, canvas.height])).tolist()
-        raise PromptError(
-            f"point ({x:g}, {y:g}) is outside of the frame, {canvas.width} wide and {canvas.height} high"
-        )
+    stray = stray_clicks(canvas, prompt.points, prompt.labels)
+    if stray.any():
+        raise StrayClickError(canvas, prompt.points[stray][0])
     return prompt.points, prompt.labels
 
 

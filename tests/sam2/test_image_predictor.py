@@ -147,9 +147,9 @@ def test_points_of_several_objects_are_one_batch(predictor):
 def test_logits_are_enlarged_before_they_are_cut_at_32(model):
     predictor = SAM2ImagePredictor(model)
     predictor.set_image(golden.inputs.image(0, 50, 70))
-    prompt_free = predictor.predict(return_logits=True)
-    enlarged = F.interpolate(torch.from_numpy(prompt_free[2])[None], (50, 70), mode="bilinear")[0]
-    torch.testing.assert_close(torch.from_numpy(prompt_free[0]), enlarged, rtol=1e-5, atol=1e-6)
+    masks, _, low_res = predictor.predict(**CLICK, return_logits=True)
+    enlarged = F.interpolate(torch.from_numpy(low_res)[None], (50, 70), mode="bilinear")[0]
+    torch.testing.assert_close(torch.from_numpy(masks), enlarged, rtol=1e-5, atol=1e-6)
 
 
 def test_fractions_and_pixels_mean_the_same_place(predictor):
@@ -236,7 +236,7 @@ def test_holes_and_specks_are_cleaned_in_low_resolution(model, monkeypatch):
     def mask(**options):
         predictor = SAM2ImagePredictor(model, **options)
         predictor.set_image(golden.inputs.image(0, 16, 16))
-        masks, _, returned = predictor.predict(**CLICK, return_logits=True)
+        masks, _, returned = predictor.predict([[3, 12]], [1], return_logits=True)
         np.testing.assert_array_equal(returned, low_res[0])  # only the full-size mask is cleaned
         return masks[0]
 
@@ -325,7 +325,11 @@ def test_a_batch_must_be_a_list_of_images(model):
         ),
         ({"point_coords": [1, 2], "point_labels": [1]}, r"point_coords has shape 2, expected Nx2"),
         ({"point_coords": [[1, 2, 3]], "point_labels": [1]}, r"point_coords has shape 1x3"),
-        ({"point_coords": [[1, 2]], "point_labels": [7]}, r"point_labels holds 7; expected 1"),
+        (
+            {"point_coords": [[1, 2]], "point_labels": [7]},
+            r"point_labels holds 7; expected 1 \(object\) or 0 \(background\); as in the reference, -1 \(padding\), "
+            r"2 and 3 \(first and second corner of a box\)",
+        ),
         ({"point_coords": [[1, 2]], "point_labels": [0.5]}, r"point_labels holds 0\.5"),
         ({"point_coords": [[np.nan, 2]], "point_labels": [1]}, r"point_coords holds infinite or undefined"),
         ({"point_coords": "here", "point_labels": [1]}, r"point_coords is no array of numbers"),
@@ -347,8 +351,76 @@ def test_a_batch_must_be_a_list_of_images(model):
             {**CLICK, "mask_input": np.zeros((2, 1, 16, 16))},
             r"mask_input is for 2 objects, the other prompts for 1",
         ),
+        ({}, r"no prompt: give point_coords with point_labels, box or mask_input"),
+        ({"point_coords": np.zeros((0, 2)), "point_labels": []}, r"no prompt: all its points are padding"),
+        (
+            {"point_coords": [[[1, 2]], [[3, 4]]], "point_labels": [[1], [-1]]},
+            r"no prompt for object 1: all its points are padding \(label -1\), or there are none",
+        ),
+        (
+            {"point_coords": [[500, 20]], "point_labels": [1]},
+            r"point \(500, 20\) is outside.*70 wide and 50 h",
+        ),
+        ({"point_coords": [[-2, 9], [20, 52]], "point_labels": [1, 0]}, r"point \(-2, 9\) is outside"),
+        (
+            {"point_coords": [[[9, 9], [9, 9]], [[20, 52], [1, 1]]], "point_labels": [[1, 1], [1, -1]]},
+            r"point \(20, 52\) is outside",
+        ),
+        (
+            {"point_coords": [[-3, 9]], "point_labels": [1], "box": [1, 1, 9, 9]},
+            r"point \(-3, 9\) is outside",
+        ),
+        (
+            {**CLICK, "normalize_coords": False},
+            r"point \(30, 20\) is outside of the frame; with normalize_coords=False .* fractions of its sides",
+        ),
+        ({"box": [[1, 1, 9, 9], [70, 5, 90, 20]]}, r"box 1 is \(70, 5, 90, 20\), all of it outside.*70 wide"),
+        ({"box": [5, -9, 30, 0]}, r"box 0 is \(5, -9, 30, 0\), all of it outside"),
+        (
+            {"box": [1.5, 0, 2, 1], "normalize_coords": False},
+            r"box 0 is \(1\.5, 0, 2, 1\), all of it outside",
+        ),
     ],
 )
 def test_a_prompt_that_cannot_be_meant_is_refused(predictor, prompt, message):
     with pytest.raises(PromptError, match=message):
         predictor.predict(**prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"point_coords": [[-1, 20]], "point_labels": [1]},  # a pixel off
+        {"point_coords": [[70, 50]], "point_labels": [0]},
+        {"point_coords": [[30, 20], [80, 20]], "point_labels": [1, 1]},  # as recorded of the reference
+        {"point_coords": [[30, 20], [900, 900]], "point_labels": [1, -1]},  # padding is nowhere
+        {"point_coords": [[-40, 5], [30, 90]], "point_labels": [2, 3]},  # a box by its corners
+        {"box": [[-20, -5, 30, 20], [10, 10, 500, 400]]},
+        {"box": [10, 10, 30, 30], "point_coords": np.zeros((1, 0, 2)), "point_labels": np.zeros((1, 0))},
+        {"mask_input": np.zeros((1, 16, 16))},
+        {"box": [-0.1, 0.2, 0.5, 1.1], "normalize_coords": False},
+    ],
+)
+def test_what_reaches_over_the_edge_is_answered(predictor, prompt):
+    masks, ious, _ = predictor.predict(**prompt)
+    assert masks.shape[-2:] == (50, 70) and np.isfinite(ious).all()
+
+
+def test_a_box_is_the_same_prompt_as_its_labelled_corners(predictor):
+    box = predictor.predict(box=[-5, 5, 35, 25])
+    corners = predictor.predict([[-5, 5], [35, 25]], [2, 3])
+    for a, b in zip(box, corners, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_batch_names_the_image_whose_prompt_cannot_be_meant(model):
+    predictor = SAM2ImagePredictor(model)
+    predictor.set_image_batch([golden.inputs.image(1, 50, 70), golden.inputs.image(2, 64, 33)])
+    with pytest.raises(
+        PromptError, match=r"^image 1: point \(60, 9\) is outside of the frame, 33 wide and 64 h"
+    ):
+        predictor.predict_batch([[[60, 9]]] * 2, [[1]] * 2)
+    with pytest.raises(PromptError, match=r"^image 0: no prompt"):
+        predictor.predict_batch(box_batch=[None, [1, 1, 9, 9]])
+    with pytest.raises(PromptError, match=r"^image 0: no prompt"):
+        predictor.predict_batch()

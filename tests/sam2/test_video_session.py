@@ -260,9 +260,16 @@ def test_a_generator_of_frames_and_a_video_of_one_frame_will_do():
         (2, {"points": [[1, 1]], "labels": [9]}, PromptError, "holds 9"),
         (2, {"points": [[81, 1]], "labels": [1]}, PromptError, r"\(81, 1\) is outside of the frame"),
         (2, {"points": [[1, -2]], "labels": [1]}, PromptError, r"\(1, -2\) is outside of the frame"),
+        (
+            2,
+            {"points": [[1, 1], [81, 1]], "labels": [1, 0]},
+            PromptError,
+            r"\(81, 1\) is outside of the frame",
+        ),
         (2, {"box": [30, 5, 10, 40]}, PromptError, "expected x1 < x2"),
         (2, {"box": [1, 1, 9, 9], "clear_old_points": False}, PromptError, "a box comes before any point"),
-        (2, {"points": np.zeros((0, 2)), "labels": []}, PromptError, "points is empty"),
+        (2, {"box": [81, 1, 90, 9]}, PromptError, "all of it outside of the frame, 80 wide and 48 high"),
+        (2, {"points": np.zeros((0, 2)), "labels": []}, PromptError, "no prompt: all its points"),
     ],
 )
 def test_a_prompt_that_cannot_be_meant_leaves_the_session_as_it_was(frame, prompt, error, message):
@@ -276,6 +283,13 @@ def test_a_prompt_that_cannot_be_meant_leaves_the_session_as_it_was(frame, promp
     expected = follow(predictor, untouched)
     for t, masks in follow(predictor, state).items():
         assert torch.equal(masks, expected[t])
+
+
+def test_a_box_may_reach_over_the_edge_of_the_frame():
+    predictor = tiny()
+    state = predictor.init_state(video(2))
+    _, _, masks = predictor.add_new_points_or_box(state, 0, 1, box=[-10, 5, 30, 60])
+    assert masks.shape == (1, 1, 48, 80) and state["obj_ids"] == [1]
 
 
 def test_masks_of_another_size_are_refused():
