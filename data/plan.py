@@ -217,7 +217,7 @@ class Plan:
         if differences:
             raise DataError(
                 f"the checkpoint was made with other data: {'; '.join(differences)}. Restore these settings, or start "
-                "a new run from the weights alone"
+                "a new run from its weights: run_id=NAME model.checkpoint=RUN_DIR/checkpoints/last.ckpt"
             )
 
 

@@ -200,6 +200,10 @@ class MetricsWriter(pl.Callback):
         collected, self._sums = self._sums, {}
         if trainer.global_step % self._every == 0 or trainer.global_step == trainer.max_steps:
             means = {name: torch.stack(values).mean() for name, values in sorted(collected.items())}
+            bad = getattr(getattr(trainer, "datamodule", None), "bad_samples", 0)  # of this rank
+            means["bad_samples"] = torch.tensor(
+                float(bad * trainer.world_size), device=trainer.strategy.root_device
+            )  # their mean is the sum over the ranks
             self._write(trainer, {**_over_ranks(trainer, means), **self._measured(trainer)})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -10,6 +10,7 @@ added instead of refused. Hydra's own folder is temporary: the run directory hol
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,10 +94,33 @@ def compose(invocation: Invocation) -> Mapping[str, Any]:
         ConfigError: whatever Hydra or OmegaConf objects to, in one line.
     """
     with _readable_errors(invocation), _hydra(invocation) as rewritten:
-        return _plain(_composed(invocation, rewritten))
+        settings = _plain(_composed(invocation, rewritten))
+    if "trainer" not in settings:
+        raise ConfigError(
+            f"{invocation.recipe.name} does not say how long to train (trainer.max_steps or trainer.epochs); a recipe "
+            "that changes another one begins with `defaults: [finetune_video, _self_]`"
+        )
+    return settings
 
 
-def sweep(invocation: Invocation, check: Callable[[Mapping[str, Any]], Any], job: Callable[..., Any]) -> None:
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep: its own settings, which one it is, and of how many if that is known beforehand."""
+
+    overrides: tuple[str, ...]
+    number: int
+    count: int | None
+
+    def __str__(self) -> str:
+        of = f" of {self.count}" if self.count else ""
+        return f"run {self.number}{of}: {' '.join(self.overrides)}"
+
+
+def sweep(
+    invocation: Invocation,
+    check: Callable[[Mapping[str, Any]], Any],
+    job: Callable[[Mapping[str, Any], Member], Any],
+) -> None:
     """Call `job` with the settings of each run of a sweep, after `check` has accepted all of them.
 
     With a sweeper that chooses later runs by the results of earlier ones there is nothing to check beforehand.
@@ -104,16 +128,34 @@ def sweep(invocation: Invocation, check: Callable[[Mapping[str, Any]], Any], job
     with _readable_errors(invocation), _hydra(invocation) as rewritten:
         choices = _choices(invocation, [o for o in invocation.overrides if o.startswith("hydra")])
         is_basic = all(choices.get(f"hydra/{part}") == "basic" for part in ("sweeper", "launcher"))
-    for task in (check, job) if is_basic else (job,):
-        _multirun(invocation, rewritten, task)
+    members: list[Member] = []
+
+    def accept(settings: Mapping[str, Any], member: Member) -> None:
+        check(settings)
+        members.append(member)
+
+    if is_basic:
+        _multirun(invocation, rewritten, accept)
+    common = set.intersection(*(set(member.overrides) for member in members)) if len(members) > 1 else set()
+
+    def run(settings: Mapping[str, Any], member: Member) -> Any:
+        own = tuple(word for word in member.overrides if word not in common)
+        return job(settings, Member(own, member.number, len(members) or None))
+
+    _multirun(invocation, rewritten, run)
 
 
-def _multirun(invocation: Invocation, overrides: Sequence[str], task: Callable[..., Any]) -> None:
+def _multirun(
+    invocation: Invocation, overrides: Sequence[str], task: Callable[[Mapping[str, Any], Member], Any]
+) -> None:
     """Let `hydra.main` expand the sweep; it takes its arguments from `sys.argv` only."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     def run(settings: Any) -> Any:
-        return task(_plain(settings))
+        job = HydraConfig.get()
+        words = tuple(word.lstrip("+") for word in job.overrides.task)
+        return task(_plain(settings), Member(words, int(job.job.num) + 1, None))
 
     _join_search_path()
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
@@ -207,6 +249,26 @@ def _join_search_path() -> None:
         Plugins.instance().register(ShippedConfigs)
 
 
+def _no_such(invocation: Invocation, wanted: str, options: Sequence[str]) -> str:
+    """What to say of an option, a group or a recipe in a defaults list that is not there."""
+    group, _, option = wanted.rpartition("/")
+    if group and group not in _groups(invocation):
+        return f"{invocation.recipe.name}: {_no_group(invocation, group)}"
+    beside = (path.stem for path in invocation.recipe.parent.glob("*.yaml") if path != invocation.recipe)
+    known = sorted(options if group else {*recipe_names(), *beside})
+    near = closest(option, known)
+    hint = f"did you mean {near}?" if near else f"known: {', '.join(known)}"
+    return f"{group or invocation.recipe.name}: there is no '{option or wanted}'; {hint}"
+
+
+def _no_group(invocation: Invocation, wanted: str) -> str:
+    groups = _groups(invocation)
+    near = closest(wanted, groups)
+    return f"there is no group '{wanted}'; " + (
+        f"did you mean {near}?" if near else f"groups: {', '.join(sorted(groups))}"
+    )
+
+
 @contextmanager
 def _readable_errors(invocation: Invocation) -> Iterator[None]:
     """Turn what Hydra, OmegaConf and YAML raise into one line that names the recipe."""
@@ -222,19 +284,16 @@ def _readable_errors(invocation: Invocation) -> Iterator[None]:
             f"{error.full_key} is not set in {name}; give it as {error.full_key}=..."
         ) from error
     except MissingConfigException as error:
-        wanted = error.missing_cfg_file or ""
-        group, _, option = wanted.rpartition("/")
-        known = sorted(error.options or ())
-        near = closest(option, known)
-        hint = (
-            f"did you mean {near}?"
-            if near
-            else f"known: {', '.join(known)}"
-            if known
-            else str(error).splitlines()[0]
-        )
-        raise ConfigError(f"{group or name}: there is no '{option or wanted}'; {hint}") from error
+        raise ConfigError(_no_such(invocation, error.missing_cfg_file or "", error.options or ())) from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        if several := re.match(r"Ambiguous value for argument '\+*(.*?)'", str(error)):
+            raise ConfigError(
+                f"{several[1]} gives several values; a sweep over them begins with -m, one value that is a list is "
+                "written key=[a,b]"
+            ) from error
+        if unmatched := re.search(r"Could not override '(.*?)'", str(error)):
+            wanted = f"override {unmatched[1]}"
+            raise ConfigError(f"{name}: {wanted}: {_no_group(invocation, unmatched[1])}") from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cause = f" ({error.__cause__})".replace("\n", " ") if error.__cause__ else ""
         raise ConfigError(f"{name}: {' '.join(lines)}{cause}") from error

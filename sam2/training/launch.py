@@ -65,8 +65,9 @@ def run_ranks(
     if failed is not None:
         code = ranks[failed].returncode
         code = 128 - code if code < 0 else code
+        cause = " (killed from outside; most likely the machine ran out of memory)" if code == 137 else ""
         last_words = f"; it said:\n{_tail(log(failed))}" if failed else ""
-        raise LaunchError(f"rank {failed} of {count} ended with exit code {code}{last_words}", code)
+        raise LaunchError(f"rank {failed} of {count} ended with exit code {code}{cause}{last_words}", code)
 
 
 def die_with_parent() -> None:

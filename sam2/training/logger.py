@@ -40,6 +40,11 @@ def _wandb(config: RunConfig, chosen: LoggerConfig, directory: Path) -> WandbLog
     mode = chosen.mode
     if mode == "auto":
         mode = "online" if has_wandb_key() else "offline"
+    if mode == "online" and "WANDB_MODE" not in os.environ and not has_wandb_key():
+        raise ConfigError(
+            "logger.mode is online, but there is no W&B key: run `wandb login` or set WANDB_API_KEY; "
+            "logger.mode=offline writes into the run directory, to upload later"
+        )
     if mode == "offline":
         log.info(
             "no W&B key: writing offline; upload later with `wandb sync %s`",

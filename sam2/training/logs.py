@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.logging import RichHandler
 
 # Lightning's remarks that are wrong for this project, or about its own code
 _NOISE = (
@@ -20,6 +19,21 @@ _NOISE = (
     r".*It is recommended to use .self.log\(.*sync_dist=True",  # what is logged is gathered already
     r"Grad strides do not match bucket view strides",  # of 1x1 and depthwise convolutions; nothing to gain
 )
+
+
+class Screen(logging.Handler):
+    """Prints records as plain lines; warnings and worse begin with what they are."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        is_remark = record.levelno < logging.WARNING
+        text = self.format(record) if is_remark else f"{record.levelname.lower()}: {self.format(record)}"
+        style = None if is_remark else "yellow"
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -31,7 +45,7 @@ def logged(path: Path, rank: int, console: Console) -> Iterator[None]:
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers: list[logging.Handler] = [file]
         if rank == 0:
-            handlers.append(RichHandler(console=console, show_time=False, show_path=False, markup=False))
+            handlers.append(Screen(console))
         loggers = [logging.getLogger(name) for name in ("sam2", "data", "py.warnings")]
         before = [(logger, logger.level, logger.propagate) for logger in loggers]
         is_watched = faulthandler.is_enabled()

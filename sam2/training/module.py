@@ -20,11 +20,12 @@ from sam2.evaluation.report import summarise
 from sam2.model import trunk as trunks
 from sam2.model.memory_bank import INFERENCE, TRAINING, fitted
 from sam2.model.sam2 import SAM2
+from sam2.training.callbacks import TrainingError
 from sam2.training.checkpointing import JF
 from sam2.training.config import ModelConfig, RunConfig
 from sam2.training.held_out import gather, score_video
 from sam2.training.losses import object_count
-from sam2.training.optim import build_optimizer
+from sam2.training.optim import build_optimizer, continued
 from sam2.training.typed import ConfigError
 from sam2.training.unroll import simulated_user, training_loss
 
@@ -77,6 +78,31 @@ class TrainingModule(pl.LightningModule):
         """AdamW with layer decay, its schedule stepped every optimiser step."""
         optimizer, schedule = build_optimizer(self.model, self.config.optim, int(self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Hold a checkpoint to continue from against this run's model, and bring its optimiser up to the settings.
+
+        Raises:
+            TrainingError: it is of another model.
+        """
+        self._check_same_model(checkpoint["state_dict"])
+        states, schedules = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+        states[0], schedules[0] = continued(
+            states[0], schedules[0], self.model, self.config.optim, int(self.trainer.max_steps)
+        )
+
+    def _check_same_model(self, saved: dict[str, Tensor]) -> None:
+        mine = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+        theirs = {name: tuple(value.shape) for name, value in saved.items()}
+        differing = [name for name in (*mine, *theirs) if mine.get(name) != theirs.get(name)]
+        if differing:
+            first = differing[0]
+            raise TrainingError(
+                f"the checkpoint to continue from is of another model: {len(set(differing))} tensors differ, such as "
+                f"{first} ({theirs.get(first, 'not there')} in the file, {mine.get(first, 'not there')} now). Restore "
+                "the settings of `model`, or start a new run from its weights: run_id=NAME model.checkpoint="
+                f"{self.trainer.ckpt_path}"
+            )
 
 
 def build_model(config: ModelConfig) -> SAM2:

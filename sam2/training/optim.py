@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -119,6 +119,47 @@ def build_optimizer(model: nn.Module, config: OptimConfig, max_steps: int) -> tu
         raise ValueError(f"a schedule needs a run of known length, got max_steps={max_steps}")
     optimizer = AdamW(parameter_groups(model, config), betas=config.betas, eps=config.eps, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: height(step / max_steps, config))
+
+
+def continued(
+    saved: Mapping[str, Any],
+    schedule: Mapping[str, Any],
+    model: nn.Module,
+    config: OptimConfig,
+    max_steps: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The states to continue with: the moments and the step of a checkpoint, every setting of this start.
+
+    torch's own loading would take up the checkpoint's learning rates too, so that a changed `optim.lr` did nothing.
+    Moments follow their parameter's name, whatever its group is now; one that was frozen begins without.
+
+    Args:
+        saved: state of the optimiser in the checkpoint.
+        schedule: state of its schedule.
+        model: what is optimised.
+        config: settings of this start.
+        max_steps: length of the run.
+    """
+    optimizer, renewed = build_optimizer(model, config, max_steps)
+    moments = {
+        name: saved["state"][number]
+        for group in saved["param_groups"]
+        for number, name in zip(group["params"], group["param_names"], strict=True)
+        if number in saved["state"]
+    }
+    scale = height(schedule["last_epoch"] / max_steps, config)
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        group["lr"] = group["initial_lr"] * scale
+    numbered = {
+        number: name
+        for group in state["param_groups"]
+        for number, name in zip(group["params"], group["param_names"], strict=True)
+    }
+    state["state"] = {number: moments[name] for number, name in numbered.items() if name in moments}
+    rates = [group["lr"] for group in state["param_groups"]]
+    kept = {key: schedule[key] for key in ("last_epoch", "_step_count")}
+    return state, {**renewed.state_dict(), **kept, "_last_lr": rates}
 
 
 def height(progress: float, config: OptimConfig) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from data.held_out import HeldOut
 from data.module import ClipDataModule
 from sam2 import checkpoint
+from sam2.counted import counted
 from sam2.evaluation.overlay import write_video
 from sam2.evaluation.page import page_of_run, write_page
 from sam2.evaluation.report import Report, Result, read_results, summarise, table, write_results
@@ -22,6 +24,8 @@ from sam2.training.module import TrainingModule
 from sam2.training.rundir import RunDirectory
 from sam2.training.typed import ConfigError
 
+log = logging.getLogger(__name__)
+
 
 def build_job(config: RunConfig, directory: RunDirectory, world: int) -> Job:
     """SAM 2 on its clips, scored on held-out videos.
@@ -31,10 +35,15 @@ def build_job(config: RunConfig, directory: RunDirectory, world: int) -> Job:
         directory: of the run.
         world: number of processes.
     """
-    log = directory.path / "log"
-    data = ClipDataModule(config.data, config.image_size, config.seed, log, config.evaluate.videos)
+    lists = directory.log(0).parent
+    data = ClipDataModule(config.data, config.image_size, config.seed, lists, config.evaluate.videos)
     module = TrainingModule(config)
     outcome = Outcome(config, directory, module, data)
+    is_test = config.synthetic is not None and config.synthetic.split == "test"
+    if is_test and config.evaluate.every_steps is not None:
+        log.warning(
+            "best.ckpt is chosen on the videos whose J&F is reported; synthetic.split=val keeps the test videos unseen"
+        )
     facts = {"data": {"fingerprint": data.plan.fingerprint(world), **data.plan.describe(world)}}
     return Job(module, data, _steps(config, data, world), (outcome,), outcome.conclude, facts)
 
@@ -60,7 +69,7 @@ class Outcome(pl.Callback):
             return
         results: list[Result] = []
         if self._config.evaluate.at_start:
-            results.append(self._evaluate(trainer, "untrained"))
+            results.append(self._evaluate(trainer, self._start_name))
         if self._config.evaluate.baselines and trainer.is_global_zero:
             scores = score_baselines(self._held_out())
             results += [summarise(name, found, is_baseline=True) for name, found in scores.items()]
@@ -76,18 +85,44 @@ class Outcome(pl.Callback):
             if trainer.is_global_zero:
                 self._show(trained)
         if trainer.is_global_zero:
+            self._count_bad_samples()
             write_page(self._directory.report, page_of_run(self._directory.path, self._config.name))
             for what, path in self._left_behind():
-                print(f"{what:10} {path}")
+                log.info("%-10s %s", what, path)
+            log.info(
+                '%-10s build_sam2("%s", "%s")', "load it", self._directory.config, self._directory.exported
+            )
+
+    def _count_bad_samples(self) -> None:
+        """Say how many samples were replaced, on all ranks together, and where they are named."""
+        lists = sorted(self._directory.log(0).parent.glob("quarantine-*.jsonl"))
+        bad = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in lists)
+        self._directory.note(bad_samples=bad)
+        if bad:
+            log.warning(
+                "%d bad samples were replaced; named in %s", bad, lists[0].parent / "quarantine-*.jsonl"
+            )
+
+    @property
+    def _start_name(self) -> str:
+        """What the model is called before the first step."""
+        has_weights = self._config.model.checkpoint is not None
+        return "before training" if has_weights else "untrained"
 
     def _evaluate(self, trainer: pl.Trainer, name: str) -> Result:
         """All held-out videos, shared among the ranks."""
         began, model = time.monotonic(), self._module.model.to(trainer.strategy.root_device)
         most, policy = self._config.evaluate.max_objects, self._config.memory_policy
-        with trainer.precision_plugin.val_step_context():
-            videos = self._held_out().share(trainer.global_rank, trainer.world_size)
-            found = {video.key: score_video(model, video, most, policy) for video in videos}
-        return summarise(name, gather(found), seconds=time.monotonic() - began)
+        videos = self._held_out().share(trainer.global_rank, trainer.world_size)
+        log.info("scoring %d held-out videos: %s", len(self._held_out()), name)
+        found = {}
+        with trainer.precision_plugin.val_step_context(), counted("scoring", "videos") as progress:
+            for done, video in enumerate(videos, 1):
+                found[video.key] = score_video(model, video, most, policy)
+                progress(done, len(videos))
+        result = summarise(name, gather(found), seconds=time.monotonic() - began)
+        log.info("%s: J&F %.1f in %.1f s", name, result.jf, result.seconds)
+        return result
 
     def _show(self, trained: Result) -> None:
         path = self._directory.results

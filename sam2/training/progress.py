@@ -102,6 +102,8 @@ def describe(metrics: Mapping[str, float], left_s: float | None = None) -> str:
         ("memory_gb", "{:.2f} GB"),
     )
     facts = [text.format(metrics[name]) for name, text in shown if name in metrics]
+    if bad := metrics.get("bad_samples"):
+        facts.append(f"{bad:.0f} bad sample{'s' * (bad != 1)}")
     if left_s is not None:
         facts.append(f"{timedelta(seconds=round(left_s))} left")
     return "  ".join(facts)

@@ -7,22 +7,31 @@ Imports are inside the functions, so that help and mistakes are answered before 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2.training.typed import ConfigError
 
 if TYPE_CHECKING:
-    from sam2.training.compose import Invocation
+    from sam2.training.compose import Invocation, Member
     from sam2.training.config import RunConfig
     from sam2.training.job import Job
     from sam2.training.rundir import RunDirectory
 
     Build = Callable[[RunConfig, RunDirectory, int], Job]
+
+log = logging.getLogger("sam2.training.run")  # also where this file runs as a program
+# packages whose absence means that nothing was installed
+REQUIRED = ("av", "hydra", "lightning", "numpy", "omegaconf", "pycocotools", "rich", "timm", "torch", "yaml")
+UNEXPECTED = 70  # exit code of a rank that ended with a traceback (EX_SOFTWARE)
 
 USAGE = """\
 usage: {program} [RECIPE] [key=value ...] [-m] [--cfg] [--help]
@@ -50,7 +59,7 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
     Returns:
         The exit code: 0; 2 for settings that make no sense; 130 after Ctrl-C; otherwise that of the run.
     """
-    from sam2.training.compose import compose, parse, sweep
+    from sam2.training.compose import compose, parse
 
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -62,16 +71,28 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
         def check(values: Mapping[str, Any]) -> RunConfig:
             return _settings(invocation, values)
 
-        def job(values: Mapping[str, Any]) -> None:
+        def job(values: Mapping[str, Any]) -> RunDirectory | None:
             config = check(values)
-            _show(config) if invocation.show else start(config, [*program.split(), *argv])
+            if invocation.show:
+                _show(config)
+                return None
+            return start(config, [*program.split(), *argv])
 
         if invocation.is_sweep:
-            sweep(invocation, check, job)
+            _sweep(invocation, check, job)
         else:
             job(compose(invocation))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in REQUIRED:
+            raise
+        print(
+            f"error: {sys.executable} has no package {error.name}: sam2-train is not installed for this Python. "
+            "`source .venv/bin/activate` after `make demo`, or `pip install -e .` here",
+            file=sys.stderr,
+        )
         return 2
     except (KeyboardInterrupt, SystemExit) as leaving:
         # Lightning turns Ctrl-C into a plain exit
@@ -96,8 +117,7 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
         ConfigError: the directory holds another run, or is in use.
     """
     from sam2.training.environment import processes
-    from sam2.training.launch import run_ranks
-    from sam2.training.rundir import begin, check, choose, held
+    from sam2.training.rundir import check, choose, held
     from sam2.training.synthetic import make
     from sam2.training.trainer import target
 
@@ -110,51 +130,83 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
         return directory
     if around.rank > 0:
         _wait_for_data(config)
-        execute(config, directory)
+        execute(config, directory, command)
         return directory
-    with held(directory):
-        begin(directory, config, command)
+    with _mistakes_undone(directory), held(directory):
         if config.synthetic is not None:
             make(config.synthetic, config.runs)
         if place.world > 1 and around.scheduler is None:
-            # -P: a folder of the user's called `data` must not hide ours
-            worker = [sys.executable, "-P", "-m", __name__, str(directory.path)]
-            run_ranks(worker, place.world, directory.log, config.launcher.threads)
+            _launch(config, directory, command, place.world)
         else:
-            execute(config, directory)
+            execute(config, directory, command)
     return directory
 
 
-def execute(config: RunConfig, directory: RunDirectory, build: Build | None = None) -> None:
-    """Train as one rank of a run whose directory is ready, from its last checkpoint if there is one.
+def execute(
+    config: RunConfig, directory: RunDirectory, command: Sequence[str], build: Build | None = None
+) -> None:
+    """Train as one rank of a run, from its last checkpoint if there is one.
 
     Args:
         config: the settings.
         directory: of the run.
+        command: how the run was started, for its record.
         build: makes the job; by default SAM 2 and its clips.
     """
     from rich.console import Console
 
+    from sam2.training.beginning import Beginning
     from sam2.training.checkpointing import newest_readable, remove_leftovers
     from sam2.training.environment import processes
     from sam2.training.logs import logged
+    from sam2.training.rundir import begin
     from sam2.training.trainer import build_trainer, prepare, target
 
     console = Console()
     rank = int(os.environ.get("RANK", processes().rank))
     with logged(directory.log(rank), rank, console):
         place = target(config, processes())
+        log.info("run %s on %s", directory.path, place)
         prepare(config, place)
         job = (build or _sam2_job())(config, directory, place.world)
-        trainer = build_trainer(config, directory, place, job, console)
+        beginning = Beginning(lambda: begin(directory, config, command, job.facts))
+        trainer = build_trainer(config, directory, place, job, beginning, console)
         if rank == 0:
             remove_leftovers(directory.checkpoints)
-            directory.note(**job.facts)
         checkpoint = newest_readable(directory.checkpoints)
         trainer.fit(job.module, datamodule=job.data, ckpt_path=checkpoint, weights_only=True)
         job.after(trainer)
         if rank == 0:
             directory.finish(step=trainer.global_step)
+
+
+def _launch(config: RunConfig, directory: RunDirectory, command: Sequence[str], world: int) -> None:
+    """One process for each of `world` devices of this machine."""
+    from sam2.training.launch import run_ranks
+    from sam2.training.rundir import propose
+
+    propose(directory, config, command)
+    # -P: a folder of the user's called `data` must not hide ours
+    worker = [sys.executable, "-P", "-m", __name__, str(directory.path)]
+    try:
+        run_ranks(worker, world, directory.log, config.launcher.threads)
+    finally:
+        directory.proposal.unlink(missing_ok=True)
+
+
+@contextmanager
+def _mistakes_undone(directory: RunDirectory) -> Iterator[None]:
+    """Remove a directory that was made for a run which a mistake of the user's kept from beginning."""
+    was_there = directory.path.exists()
+    try:
+        yield
+    except Exception as error:
+        is_mistake = (
+            isinstance(error, (ConfigError, *_known_failures())) and getattr(error, "code", 1) != UNEXPECTED
+        )
+        if is_mistake and not was_there and not directory.config.is_file():
+            shutil.rmtree(directory.path, ignore_errors=True)
+        raise
 
 
 def _sam2_job() -> Build:
@@ -195,6 +247,34 @@ def _settings(invocation: Invocation, values: Mapping[str, Any]) -> RunConfig:
     return dataclasses.replace(config, run_dir=recipe.parent) if is_run and not moved else config
 
 
+def _sweep(
+    invocation: Invocation,
+    check: Callable[[Mapping[str, Any]], RunConfig],
+    job: Callable[[Mapping[str, Any]], RunDirectory | None],
+) -> None:
+    """All runs of a sweep, one after the other, each announced; then what became of them."""
+    from sam2.training.compose import sweep
+
+    ended: list[tuple[str, RunDirectory]] = []
+
+    def one(values: Mapping[str, Any], member: Member) -> None:
+        if not invocation.show:
+            print(member, flush=True)
+        directory = job(values)
+        if directory is not None:
+            ended.append((" ".join(member.overrides), directory))
+
+    try:
+        sweep(invocation, check, one)
+    finally:
+        if ended:
+            from rich.console import Console
+
+            from sam2.training.sweeps import table_of_runs
+
+            Console().print(table_of_runs(ended))
+
+
 def _show(config: RunConfig) -> None:
     import yaml
 
@@ -218,17 +298,21 @@ def _worker(path: str) -> int:
     from sam2.training.launch import die_with_parent
 
     die_with_parent()
-    from sam2.training.rundir import RunDirectory, read_config
+    from sam2.training.rundir import RunDirectory, proposed
 
     directory = RunDirectory(Path(path))
     try:
-        execute(read_config(directory), directory)
+        config, command = proposed(directory)
+        execute(config, directory, command)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Exception:
+        traceback.print_exc()
+        return UNEXPECTED
     return 0
 
 

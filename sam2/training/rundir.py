@@ -18,7 +18,7 @@ import re
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,11 @@ class RunDirectory:
     def record(self) -> Path:
         """What the run was made with: code, packages, hardware, data, starts, end."""
         return self.path / "run.json"
+
+    @property
+    def proposal(self) -> Path:
+        """What a start asks for, until the run has accepted it."""
+        return self.path / ".start.yaml"
 
     @property
     def checkpoints(self) -> Path:
@@ -152,10 +157,20 @@ def check(directory: RunDirectory, config: RunConfig) -> None:
         )
 
 
-def begin(directory: RunDirectory, config: RunConfig, command: Sequence[str]) -> None:
-    """Make the directory and write `config.yaml` and `run.json`; a restart adds to the list of starts."""
-    for folder in (directory.checkpoints, directory.log(0).parent):
-        folder.mkdir(parents=True, exist_ok=True)
+def begin(
+    directory: RunDirectory, config: RunConfig, command: Sequence[str], facts: Mapping[str, Any] | None = None
+) -> None:
+    """Make the directory this start's own: write `config.yaml` and `run.json`; a restart adds to the list of starts.
+
+    Called when nothing can refuse the start any more, the checkpoint it continues from included.
+
+    Args:
+        directory: of the run.
+        config: its settings from now on.
+        command: how it was started.
+        facts: more to say in `run.json`, such as what data it trains on.
+    """
+    directory.checkpoints.mkdir(parents=True, exist_ok=True)
     plain = {
         **to_plain(config),
         "run_dir": None,
@@ -175,7 +190,20 @@ def begin(directory: RunDirectory, config: RunConfig, command: Sequence[str]) ->
         hardware=machine,
         starts=starts,
         finished=None,
+        **(facts or {}),
     )
+
+
+def propose(directory: RunDirectory, config: RunConfig, command: Sequence[str]) -> None:
+    """Write down what a start asks for, for its ranks to read with `proposed`."""
+    asked = {"command": [*command], "settings": to_plain(config)}
+    write_atomically(directory.proposal, yaml.safe_dump(asked, sort_keys=False))
+
+
+def proposed(directory: RunDirectory) -> tuple[RunConfig, list[str]]:
+    """Settings and command of the start that is going on."""
+    asked = yaml.safe_load(directory.proposal.read_text())
+    return resolve(asked["settings"], directory.path.parent.name), asked["command"]
 
 
 def read_config(directory: RunDirectory) -> RunConfig:

@@ -47,6 +47,11 @@ class Target:
         """Processes of the run."""
         return self.devices * self.nodes
 
+    def __str__(self) -> str:
+        if self.accelerator == "cpu":
+            return "the CPU" if self.world == 1 else f"{self.world} CPU processes"
+        return f"{self.world} GPU{'s' * (self.world != 1)}"
+
 
 def target(config: RunConfig, around: Processes) -> Target:
     """What `auto` comes to on this machine.
@@ -74,6 +79,11 @@ def target(config: RunConfig, around: Processes) -> Target:
     devices = wanted.devices if isinstance(wanted.devices, int) else gpus if accelerator == "gpu" else 1
     if accelerator == "gpu" and devices > gpus:
         raise ConfigError(f"trainer.devices is {devices}, but torch sees {gpus} GPU{'s' * (gpus != 1)}")
+    if wanted.accelerator == "auto" and accelerator == "cpu" and devices > usable_cores():
+        raise ConfigError(
+            f"trainer.devices is {devices}, but torch sees no GPU (`sam2 doctor` says why) and there are "
+            f"{usable_cores()} CPU cores; set trainer.devices=1, or trainer.accelerator=cpu to mean {devices} processes"
+        )
     return Target(accelerator, devices, 1)
 
 
@@ -91,9 +101,9 @@ def prepare(config: RunConfig, place: Target) -> None:
 
 
 def build_trainer(
-    config: RunConfig, directory: RunDirectory, place: Target, job: Job, console: Console
+    config: RunConfig, directory: RunDirectory, place: Target, job: Job, first: pl.Callback, console: Console
 ) -> pl.Trainer:
-    """A trainer that checkpoints, measures, displays and resumes as the settings say."""
+    """A trainer that checkpoints, measures, displays and resumes as the settings say; `first` acts before all else."""
     wanted = config.trainer
     every = config.evaluate.every_steps
     settings: dict[str, Any] = {
@@ -121,7 +131,7 @@ def build_trainer(
         **settings,
         plugins=[FileIO(), _environment()],
         logger=build_loggers(config, directory.path),
-        callbacks=[*job.callbacks, *_callbacks(config, directory, console)],
+        callbacks=[first, *job.callbacks, *_callbacks(config, directory, console)],
     )
 
 

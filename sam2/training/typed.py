@@ -167,6 +167,9 @@ class _Merge:
 
     def _unknown(self, key: str, where: str, fields: Iterable[str]) -> str:
         message = f"unknown key '{_join(where, key)}'"
+        if (head := key.partition(".")[0]) != key and head in fields:
+            nested = key.replace(".", ": {") + ": ..." + "}" * key.count(".")
+            return f"{message}; in a file it is written `{nested}`"
         near = closest(key, fields)
         elsewhere = [path for path in self._paths if path.rpartition(".")[2] == key]
         if near is None and elsewhere:

@@ -43,7 +43,10 @@ def train(module: ToyModule, directory: Path, **settings: Any) -> RunDirectory:
     config = toy_config(**{"trainer__accumulate": 1, "evaluate__every_steps": None, **settings})
     run = RunDirectory(directory)
     execute(
-        config, run, lambda made, where, world: Job(module, ToyData(0), int(config.trainer.max_steps or 0))
+        config,
+        run,
+        ["toy"],
+        lambda made, where, world: Job(module, ToyData(0), int(config.trainer.max_steps or 0)),
     )
     return run
 

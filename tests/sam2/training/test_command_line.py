@@ -14,9 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from sam2.evaluation.jf import Scores
+from sam2.evaluation.report import Report, summarise, write_results
 from sam2.policies import REFERENCE
 from sam2.policies.samurai import Samurai
 from sam2.shipped import shipped
@@ -132,6 +135,7 @@ def test_a_setting_without_a_yaml_line_can_be_set(started: list[RunConfig]) -> N
             "error: model.checkpoint is not set in finetune_video.yaml; give it as",
         ),
         (["smoke", "optim.lr=[1"], "error: smoke.yaml: "),
+        (["smoke", "optim.lr=1e-4,3e-4"], "error: optim.lr=1e-4,3e-4 gives several values; a sweep"),
         (["smoke", "goal=${nothing}"], "error: smoke.yaml: Interpolation key 'nothing' not found"),
         (
             ["smoke", "trainer.epochs=2"],
@@ -159,6 +163,29 @@ def test_a_misspelled_key_in_a_file_is_found(
     assert failure(capsys, "mine").startswith(wanted)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("defaults: [smok, _self_]", "mine.yaml: there is no 'smok'; did you mean smoke?"),
+        (
+            "defaults: [smoke, {override modl: test}]",
+            "mine.yaml: override modl: there is no group 'modl'; did you mean",
+        ),
+        ("defaults: [smoke, {modl: test}]", "mine.yaml: there is no group 'modl'; did you mean model?"),
+        ("optim: {lr: 1.0e-4}", "mine.yaml does not say how long to train"),
+        (
+            "defaults: [smoke, _self_]\noptim.lr: 3",
+            "unknown key 'optim.lr'; in a file it is written `optim: {lr: ...}`",
+        ),
+    ],
+)
+def test_a_mistake_in_a_recipe_of_the_users_own_names_the_remedy(
+    started: list[RunConfig], capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text + "\n")
+    assert failure(capsys, "mine").startswith(f"error: {message}")
+
+
 def test_broken_yaml_names_its_file(
     started: list[RunConfig], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -174,6 +201,23 @@ def test_a_sweep_is_every_combination(started: list[RunConfig]) -> None:
         (3e-4, 0),
         (3e-4, 1),
     ]
+
+
+def test_a_sweep_names_each_run_and_ends_in_a_table_of_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
+        directory = RunDirectory(tmp_path / f"seed-{config.seed}")
+        score = Scores(np.full(3, config.seed / 10), np.full(3, config.seed / 10))
+        write_results(directory.results, Report((summarise("trained", {"video": {1: score}}),)))
+        return directory
+
+    monkeypatch.setattr(run, "start", start)
+    assert run.main(["-m", "smoke", "seed=1,2", "optim.lr=1e-4"]) == 0
+    printed = capsys.readouterr().out
+    assert "run 1 of 2: seed=1\n" in printed and "run 2 of 2: seed=2\n" in printed
+    best, worst = (line.split() for line in printed.splitlines() if "│ seed=" in line)
+    assert (best[1], best[3]) == ("seed=2", "20.0") and (worst[1], worst[3]) == ("seed=1", "10.0")
 
 
 def test_no_run_of_a_sweep_starts_when_one_is_wrong(
@@ -231,6 +275,22 @@ def test_train_py_gives_its_exit_code_without_a_traceback(tmp_path: Path) -> Non
     assert re.fullmatch(
         r"error: no recipe 'smok' here or in .*; did you mean recipes/smoke.yaml\?\n", done.stderr
     )
+
+
+@pytest.mark.parametrize("missing", ["hydra", "torch"])
+def test_a_python_without_the_packages_is_told_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    def find(argv: Sequence[str]) -> None:
+        raise ModuleNotFoundError(f"No module named '{missing}.x'", name=f"{missing}.x")
+
+    monkeypatch.setattr("sam2.training.compose.parse", find)
+    assert run.main(["smoke"]) == 2
+    said = capsys.readouterr().err
+    assert f"{sys.executable} has no package {missing}" in said and len(said.splitlines()) == 1
+    monkeypatch.setattr("sam2.training.run.REQUIRED", ())
+    with pytest.raises(ModuleNotFoundError):
+        run.main(["smoke"])
 
 
 def test_ctrl_c_says_how_to_go_on(

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from sam2.model.sam2 import SAM2
-from sam2.training.optim import OptimConfig, Override, build_optimizer, height, parameter_groups
+from sam2.training.optim import (
+    OptimConfig,
+    Override,
+    build_optimizer,
+    continued,
+    height,
+    parameter_groups,
+)
 from sam2.variants import resolve
 from tests import golden
 
@@ -210,3 +219,40 @@ def test_impossible_settings_are_refused(given, message):
 def test_a_run_of_unknown_length_has_no_schedule():
     with pytest.raises(ValueError, match="max_steps=-1"):
         build_optimizer(OtherTrunk(nn.Linear(2, 2)), OptimConfig(layer_decay=1.0), -1)
+
+
+def stepped(model: nn.Module, config: OptimConfig, steps: int) -> tuple[dict, dict]:
+    """States of an optimiser and its schedule after some steps; every parameter's gradient is its own number."""
+    optimizer, schedule = build_optimizer(model, config, 10)
+    for _ in range(steps):
+        for number, parameter in enumerate(model.parameters()):
+            if parameter.requires_grad:
+                parameter.grad = torch.full_like(parameter, number + 1.0)
+        optimizer.step()
+        schedule.step()
+    return optimizer.state_dict(), schedule.state_dict()
+
+
+def test_continuing_with_the_same_settings_changes_no_state():
+    model, config = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), OptimConfig(layer_decay=1, warmup=0.2)
+    saved = stepped(model, config, 3)
+    found = continued(*saved, model, config, 10)
+    assert found[0] == saved[0] or str(found[0]) == str(saved[0])
+    assert found[1] == saved[1]
+
+
+def test_moments_follow_their_parameter_when_others_are_frozen_or_set_free():
+    model, config = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), OptimConfig(layer_decay=1, lr=1e-3)
+    model[0].requires_grad_(False)
+    saved = stepped(model, config, 3)
+    model.requires_grad_(True)
+    model[1].bias.requires_grad_(False)
+    optimizer, schedule = build_optimizer(model, replace(config, lr=5e-4), 10)
+    state, progress = continued(*saved, model, replace(config, lr=5e-4), 10)
+    optimizer.load_state_dict(state)
+    schedule.load_state_dict(progress)
+    assert float(optimizer.state[model[1].weight]["exp_avg"][0, 0]) == pytest.approx(3 * (1 - 0.9**3))
+    assert model[0].weight not in optimizer.state and model[1].bias not in optimizer.state
+    expected = 5e-4 * height(0.3, config)
+    assert [group["lr"] for group in optimizer.param_groups] == [expected] * len(optimizer.param_groups)
+    assert schedule.get_last_lr() == [expected] * len(optimizer.param_groups)

@@ -61,6 +61,13 @@ def test_the_exit_code_is_the_trainings(tmp_path: Path) -> None:
     assert submit(tmp_path, "smoke", PYTHON=sys.executable).returncode == 7
 
 
+def test_outside_of_slurm_it_says_how_it_is_meant(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
+    script = ["bash", str(ROOT / "slurm" / "train.sbatch"), "smoke"]
+    done = subprocess.run(script, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "sbatch" in done.stderr and "unbound" not in done.stderr
+
+
 @pytest.mark.slow
 def test_two_tasks_train_together_and_a_requeued_job_finds_its_run(tmp_path: Path) -> None:
     variables = {"PYTHON": sys.executable, "SAM2_HOME": str(ROOT), "MASTER_ADDR": "127.0.0.1"}

@@ -24,7 +24,7 @@ from sam2.training.config import RunConfig
 from sam2.training.job import Job
 from sam2.training.launch import die_with_parent, run_ranks
 from sam2.training.run import execute
-from sam2.training.rundir import RunDirectory, begin, held
+from sam2.training.rundir import RunDirectory, held
 from sam2.training.typed import from_mapping
 
 
@@ -141,8 +141,7 @@ def toy_job(crash: Any) -> Any:
 def run_toy(directory: RunDirectory, config: RunConfig, crash: Any = lambda stage, number: None) -> None:
     """One start of a run in this process."""
     with held(directory):
-        begin(directory, config, ["toy"])
-        execute(config, directory, toy_job(crash))
+        execute(config, directory, ["toy"], toy_job(crash))
 
 
 def _kill(stage: str, number: int) -> None:
@@ -157,10 +156,9 @@ def main(path: str, settings: str) -> None:
         run_toy(directory, config, _kill)
     elif "RANK" in os.environ:
         die_with_parent()
-        execute(config, directory, toy_job(_kill))
+        execute(config, directory, ["toy"], toy_job(_kill))
     else:
         with held(directory):
-            begin(directory, config, ["toy"])
             command = [sys.executable, "-m", "tests.sam2.training.toy", path, settings]
             run_ranks(command, int(config.trainer.devices), directory.log, 1)
 

@@ -1,0 +1,121 @@
+"""What a start of the main job says and writes, and what it leaves alone when something refuses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sam2.training import run
+from sam2.training.rundir import RunDirectory
+from sam2.training.synthetic import SyntheticData, make, roots
+
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few short videos to train on."""
+    folder = tmp_path_factory.mktemp("videos")
+    wanted = SyntheticData("demo", train=3, held_out=1, folder=folder)
+    make(wanted, folder)
+    return roots(wanted, folder)[0]
+
+
+def words(runs: Path, shards: Path, *settings: str) -> list[str]:
+    small = [
+        "synthetic=null",
+        f"data.root={shards}",
+        f"runs={runs}",
+        "launcher.threads=1",
+        "model.image_size=64",
+    ]
+    rare = ["evaluate.every_steps=null", "evaluate.at_start=false", f"trainer.max_steps={STEPS}"]
+    return ["smoke", *small, *rare, *settings]
+
+
+@pytest.fixture
+def finished(shards: Path, tmp_path: Path) -> RunDirectory:
+    assert run.main(words(tmp_path, shards, "run_id=first")) == 0
+    return RunDirectory(tmp_path / "smoke" / "first")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything in a run directory but its logs."""
+    kept = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".txt")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept if path.name != ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.batch=2"], "the checkpoint was made with other data: global batch of data set 0 was 1, is 2"),
+        (["model.name=demo"], "the checkpoint to continue from is of another model"),
+        (["model.freeze=[nothing]"], "no module or parameter is called 'nothing'"),
+        (["data.root=/nowhere"], "/nowhere"),
+    ],
+    ids=["data", "model", "freeze", "root"],
+)
+def test_a_refused_start_leaves_a_finished_run_as_it_was(
+    finished: RunDirectory,
+    shards: Path,
+    capsys: pytest.CaptureFixture[str],
+    settings: list[str],
+    message: str,
+) -> None:
+    before = files(finished.path)
+    capsys.readouterr()
+    forced = words(finished.path.parents[1], shards, "run_id=first", "resume=force", *settings)
+    assert run.main(forced) in (1, 2)
+    assert message in capsys.readouterr().err
+    assert files(finished.path) == before
+    assert finished.is_finished
+
+
+def test_a_forced_start_uses_its_own_rates_and_keeps_the_moments(
+    finished: RunDirectory, shards: Path
+) -> None:
+    before = torch.load(finished.checkpoints / "last.ckpt", weights_only=True)["optimizer_states"][0]
+    settings = ["optim.lr=0", "optim.weight_decay=0.3", f"trainer.max_steps={STEPS + 1}"]
+    forced = words(finished.path.parents[1], shards, "run_id=first", "resume=force", *settings)
+    weights = [torch.load(finished.checkpoints / "last.ckpt", weights_only=True)["state_dict"]]
+    assert run.main(forced) == 0
+    content = torch.load(finished.checkpoints / "last.ckpt", weights_only=True)
+    groups = content["optimizer_states"][0]["param_groups"]
+    assert {group["lr"] for group in groups} == {0.0}
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.3}
+    assert content["global_step"] == STEPS + 1
+    weights.append(content["state_dict"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    after = content["optimizer_states"][0]
+    assert max(_steps(before)) == STEPS and max(_steps(after)) == STEPS + 1
+    assert json.loads(finished.record.read_text())["finished"]["step"] == STEPS + 1
+
+
+def _steps(state: dict[str, Any]) -> set[float]:
+    return {float(moments["step"]) for moments in state["state"].values()}
+
+
+def test_a_start_that_a_mistake_stops_leaves_no_directory(tmp_path: Path, shards: Path) -> None:
+    assert run.main(words(tmp_path, shards, "data.root=/nowhere", "run_id=first")) == 1
+    assert run.main(words(tmp_path, shards, "model.freeze=[nothing]", "run_id=second")) == 2
+    assert list((tmp_path / "smoke").iterdir()) == []
+
+
+def test_a_run_says_where_it_is_and_from_which_step_it_goes_on(
+    tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = RunDirectory(tmp_path / "smoke" / "first")
+    assert run.main(words(tmp_path, shards, "run_id=first")) == 0
+    said, kept = capsys.readouterr().out, directory.log(0).read_text()
+    for line in (
+        f"run {directory.path} on the CPU",
+        f'build_sam2("{directory.config}", "{directory.exported}")',
+    ):
+        assert line in said and line in kept
+    longer = words(tmp_path, shards, "run_id=first", "resume=force", f"trainer.max_steps={STEPS + 1}")
+    assert run.main(longer) == 0
+    assert f"continuing from step {STEPS} of {STEPS + 1}" in capsys.readouterr().out
