@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from sam2.connected_components import overwrite_small
 from sam2.image_prompts import Canvas, PromptError, build_prompt
@@ -42,6 +42,9 @@ class SAM2ImagePredictor:
         mask_threshold: logits above it are mask.
         max_hole_area: background patches of at most this many low-resolution pixels are filled.
         max_sprinkle_area: mask patches of at most this many low-resolution pixels are removed.
+
+    Raises:
+        TypeError: `sam_model` is no model, but for instance its name.
     """
 
     def __init__(
@@ -51,6 +54,12 @@ class SAM2ImagePredictor:
         max_hole_area: float = 0.0,
         max_sprinkle_area: float = 0.0,
     ) -> None:
+        # not isinstance of SAM2: a compiled model is a wrapper around one
+        if not (isinstance(sam_model, nn.Module) and hasattr(sam_model, "observe")):
+            raise TypeError(
+                f"sam_model is {_described(sam_model)}, expected a model: "
+                "SAM2ImagePredictor(build_sam2(config, checkpoint)) or SAM2ImagePredictor.from_pretrained(file_or_id)"
+            )
         self.model = sam_model
         self.mask_threshold = mask_threshold
         self.max_hole_area = max_hole_area

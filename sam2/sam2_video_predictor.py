@@ -47,6 +47,9 @@ class SAM2VideoPredictor(SAM2):
         non_overlap_masks: in the masks given out, a pixel belongs to one object only.
         clear_non_cond_mem_around_input: a prompt makes an object forget its tracked frames nearby.
         add_all_frames_to_correct_as_cond: corrected frames become prompted frames of the memory.
+
+    Raises:
+        TypeError: `variant` is none, but for instance its name.
     """
 
     def __init__(
@@ -60,6 +63,11 @@ class SAM2VideoPredictor(SAM2):
         clear_non_cond_mem_around_input: bool = False,
         add_all_frames_to_correct_as_cond: bool = False,
     ) -> None:
+        if not isinstance(variant, Variant):
+            raise TypeError(
+                f"variant is of type {type(variant).__name__}, expected a Variant; by name it is "
+                "build_sam2_video_predictor(config, checkpoint) or SAM2VideoPredictor.from_pretrained(file_or_id)"
+            )
         super().__init__(variant, drop_path, policy)
         self.fill_hole_area = fill_hole_area
         self.non_overlap_masks = non_overlap_masks

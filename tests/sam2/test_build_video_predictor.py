@@ -65,6 +65,14 @@ def test_what_is_not_known_is_an_error():
         build_sam2_video_predictor()
 
 
+def test_a_name_in_place_of_a_variant_is_answered_with_the_two_ways_to_a_predictor():
+    expected = (
+        r"variant is of type str, expected a Variant; .*build_sam2_video_predictor\(config, checkpoint\) or "
+    )
+    with pytest.raises(TypeError, match=expected + r"SAM2VideoPredictor\.from_pretrained\(file_or_id\)"):
+        SAM2VideoPredictor("sam2.1_t")
+
+
 def test_compiled_for_videos_it_gives_the_same_answers():
     plain = build_sam2_video_predictor("test", device="cpu")
     compiled = build_sam2_video_predictor("test", device="cpu")

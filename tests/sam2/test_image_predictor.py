@@ -1,6 +1,7 @@
 """The image predictor against the reference's recorded answers, and what it says to mistakes."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -279,6 +280,23 @@ def test_without_an_image_the_missing_call_is_named(model):
     predictor.reset_predictor()
     with pytest.raises(RuntimeError, match=r"no image is set"):
         predictor.predict(**CLICK)
+
+
+@pytest.mark.parametrize("given", ["sam2.1_t", Path("sam2.1_hiera_tiny.pt"), None, torch.nn.Linear(1, 1)])
+def test_what_is_no_model_is_refused_at_once_with_the_two_ways_to_one(given):
+    expected = (
+        rf"sam_model is of type {type(given).__name__}, expected a model: SAM2ImagePredictor\(build_sam2\("
+    )
+    with pytest.raises(
+        TypeError, match=expected + r"config, checkpoint\)\) or .*\.from_pretrained\(file_or_id\)"
+    ):
+        SAM2ImagePredictor(given)
+
+
+def test_a_compiled_model_is_a_model(model):
+    predictor = SAM2ImagePredictor(torch.compile(model, backend="eager"))
+    predictor.set_image(golden.inputs.image(0, 50, 70))
+    assert predictor.predict(**CLICK)[0].shape == (3, 50, 70)
 
 
 GOOD = np.zeros((8, 9, 3), np.uint8)
