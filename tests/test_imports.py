@@ -159,6 +159,35 @@ def normal(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
+def test_a_model_loads_nothing_of_the_training_stack_but_what_timm_brings(tmp_path):
+    """That is wandb, 0.3 of the 3.1 s that `import sam2.build_sam` takes, and nothing can be done about it here.
+
+    Every module of timm, `timm.models.hieradet_sam2` alone too, runs `timm/__init__`, which imports all models; those
+    import `timm.data`, its readers `timm.utils.misc`, and that package `timm.utils.summary`, which tries to import wandb.
+    """
+    code = f"""
+import sys
+import timm.models.hieradet_sam2
+names = {sorted(HEAVY | {"tensorboard", "omegaconf", "data"})}
+brought = {{name for name in names if name in sys.modules}}
+from sam2.build_sam import build_sam2, build_sam2_video_predictor
+from sam2.sam2_image_predictor import SAM2ImagePredictor
+SAM2ImagePredictor(build_sam2("test", device="cpu"))
+build_sam2_video_predictor("test", device="cpu")
+print(*(name for name in names if name in sys.modules and name not in brought), "beside", *brought)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout in ("beside wandb\n", "beside\n"), done.stdout + done.stderr
+
+
 def test_a_model_is_built_where_the_training_stack_cannot_be_imported(tmp_path):
     """So Hydra is not initialised either: a host application's own stays as it was."""
     code = f"""
