@@ -14,12 +14,12 @@ from threading import Lock
 import av
 from PIL import Image, UnidentifiedImageError
 
+from data.claim import RECORD_NAME
 from data.clip import DataError
 from data.columns import read_meta
-from data.index import ShardIndex
+from data.index import INDEX_NAME, ShardIndex
 from data.rle import area
 from data.shard import MASKS, MAX_MASKS_BYTES, META, SampleMeta, list_shards, scan, sha256
-from data.write import RECORD_NAME
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -82,7 +82,7 @@ def check(
     try:
         shards = list_shards(root)
     except DataError as error:
-        return [Finding("error", "no-shards", str(root), *_split(error))]
+        return [_error("no-shards", str(root), error)]
     work = _Work(decode, sum(path.stat().st_size for path in shards), progress)
     findings = _check_record(root)
     with ThreadPoolExecutor(workers) as pool:
@@ -93,10 +93,11 @@ def check(
     return findings
 
 
-def _split(error: DataError) -> tuple[str, str]:
-    """Message and remedy of an error; its last clause says what to do."""
-    message, _, remedy = str(error).rpartition("; ")
-    return (message, remedy) if message else (remedy, _REDEFINE)
+def _error(code: str, where: str, error: DataError) -> Finding:
+    """An error as a finding: what comes before says where, its last clause what to do."""
+    text = str(error).removeprefix(f"{where}: ").removeprefix(f"{where}, ")
+    message, _, remedy = text.rpartition("; ")
+    return Finding("error", code, where, *((message, remedy) if message else (remedy, _REDEFINE)))
 
 
 def _check_record(root: Path) -> list[Finding]:
@@ -120,13 +121,14 @@ def _check_record(root: Path) -> list[Finding]:
 
 
 def _check_index(root: Path) -> list[Finding]:
-    rebuild = f"make it again with `sam2 data index {root}`"
+    where = str(root / INDEX_NAME)
     try:
         stored, actual = ShardIndex.load(root), ShardIndex.build(root)
     except DataError as error:
-        return [Finding("error", "index", str(root), *_split(error))]
+        return [_error("index", where, error)]
     if stored.fingerprint != actual.fingerprint:
-        return [Finding("error", "index", str(root), "the index does not describe these shards", rebuild)]
+        rebuild = f"make it again with `sam2 data index {root}`"
+        return [Finding("error", "index", where, "does not describe these shards", rebuild)]
     return []
 
 
@@ -140,7 +142,7 @@ def _check_shard(path: Path, work: _Work) -> Iterator[Finding]:
                 work.advance(end - reached)
                 reached = end
     except DataError as error:
-        yield Finding("error", "tar", path.name, *_split(error))
+        yield _error("tar", path.name, error)
     work.advance(size - reached)
 
 
@@ -157,7 +159,7 @@ def _check_sample(
     try:
         meta, _ = read_meta(where, members, fd)
     except DataError as error:
-        yield Finding("error", "meta", where, *_split(error))
+        yield _error("meta", where, error)
         return
     if meta.key != key:
         yield Finding("error", "meta", where, f"meta.json belongs to clip {meta.key!r}", _REDEFINE)
@@ -279,5 +281,9 @@ def _check_visibility(where: str, meta: SampleMeta) -> Iterator[Finding]:
         message = "no object is visible in any frame: training cannot use this clip"
         yield Finding("warning", "nothing-visible", where, message, "remove the clip or annotate it")
     elif never:
-        message = f"objects {', '.join(map(str, never[:20]))} are visible in no frame"
-        yield Finding("warning", "never-visible", where, message, "harmless; remove them to save room")
+        listed = ", ".join(map(str, never[:20]))
+        message = f"object {listed} is" if len(never) == 1 else f"objects {listed} are"
+        message += " visible in no frame"
+        yield Finding(
+            "warning", "never-visible", where, message, "harmless; left out of the source it would save room"
+        )

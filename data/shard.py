@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from data.clip import DataError
+from data.look import look
+from data.sources import source_names
 
 SCHEMA_VERSION = 1
 META, MASKS = "meta.json", "masks.json"
@@ -57,6 +60,7 @@ class SampleMeta:
         license: terms of the source.
         split: split of the source.
         ann_stride: source frames from one annotated frame to the next; 0 if it varies.
+        origin: digest of what the sample was made from (`data.claim.origin_of`); "" if unknown.
         extra: what else the source knows, unchecked.
     """
 
@@ -81,6 +85,7 @@ class SampleMeta:
     license: str = ""
     split: str = ""
     ann_stride: int = 0
+    origin: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -128,6 +133,7 @@ def parse_meta(raw: bytes, where: str) -> SampleMeta:
         raise DataError(
             f"{where}: schema version {version!r}, expected {SCHEMA_VERSION}; convert the data again"
         )
+    found.setdefault("origin", "")  # shards of an earlier version lack it
     missing = sorted(f.name for f in fields(SampleMeta) if f.name not in found)
     if missing:
         raise DataError(f"{where}: meta.json lacks {', '.join(missing)}; convert the data again")
@@ -147,7 +153,7 @@ def _check_types(meta: SampleMeta, where: str) -> None:
         if not good:
             raise DataError(f"{where}: meta.json field {name!r} is not {expected}; convert the data again")
 
-    for name in ("key", "media", "source", "license", "split"):
+    for name in ("key", "media", "source", "license", "split", "origin"):
         require(name, isinstance(getattr(meta, name), str), "a string")
     for name in ("height", "width", "media_height", "media_width"):
         require(name, _is_int(getattr(meta, name), 1, MAX_SIDE), f"an integer from 1 to {MAX_SIDE}")
@@ -221,11 +227,24 @@ def list_shards(root: Path) -> list[Path]:
         DataError: no such folder, or no tar in it.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; make shards with `sam2 data convert --from sav SRC {root}`")
+        raise DataError(f"{root}: no such folder; make shards with `{_convert('sav', 'SRC', root)}`")
     shards = sorted(root.glob("*.tar"))
     if not shards:
-        raise DataError(f"{root}: holds no .tar; make shards with `sam2 data convert --from sav SRC {root}`")
+        found = look(root)
+        if found == "nothing":
+            raise DataError(f"{root}: holds no .tar; make shards with `{_convert('sav', 'SRC', root)}`")
+        source = "sav" if found.startswith("videos") else "SOURCE"
+        beside = root.resolve()
+        command = _convert(source, root, beside.with_name(f"{beside.name}-shards"))
+        known = "" if source == "sav" else f", SOURCE being one of: {', '.join(source_names())}"
+        raise DataError(
+            f"{root}: holds {found}, but no .tar; give a folder of shards, which `{command}` makes{known}"
+        )
     return shards
+
+
+def _convert(source: str, folder: str | Path, out: Path) -> str:
+    return f"sam2 data convert --from {source} {shlex.quote(str(folder))} {shlex.quote(str(out))}"
 
 
 def scan(path: Path) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:

@@ -1,7 +1,7 @@
 """Convert a source to shards: plain WebDataset tars with an index beside them.
 
 The same source and options give the same bytes. A conversion that was interrupted goes on where it stopped: finished
-shards are kept.
+shards are kept, after each of their clips was held against the source as it is now.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 from webdataset import TarWriter
 
+from data.claim import Claim, SourceChanged, keep_apart, origin_of
 from data.clip import AnnotatedVideo, DataError
 from data.encode import EncodeOptions, encode_media, frame_stride
 from data.index import ShardIndex
@@ -30,12 +31,10 @@ from data.shard import (
     SCHEMA_VERSION,
     SampleMeta,
     parse_meta,
-    scan,
     sha256,
 )
 from data.sources import VideoSource
 
-RECORD_NAME = "convert.json"
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
 
@@ -48,11 +47,13 @@ class ConvertOptions:
         encode: how the media are stored.
         shard_bytes: a shard is closed when it has reached this size.
         workers: clips encoded at the same time; does not change the result.
+        overwrite: shards of another conversion, or of an earlier state of the source, are replaced, not refused.
     """
 
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     shard_bytes: int = 512 << 20
     workers: int = 1
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.shard_bytes < 1 or self.workers < 1:
@@ -82,46 +83,67 @@ def convert(
 ) -> ConvertReport:
     """Write all clips of `source` as shards into the folder `out`, then the index.
 
+    Nothing is written before a clip could be read, so nothing is left behind, or replaced, where none can be.
+
     Args:
         source: see `data.sources`.
-        out: new or empty, or holding an earlier, unfinished conversion with the same source and options.
+        out: new, or without shards, or holding an earlier conversion with the same source and options: an unfinished
+            one goes on, a finished one stays as it is.
         options: media, shard size, workers.
         progress: called after every clip.
 
     Raises:
-        DataError: `out` holds something else, or no clip of the source could be converted. A single clip that cannot
-            be converted does not raise: it is in the report's `skipped`.
+        DataError: `out` holds something else, or is mixed up with the folder of the source, or clips that were
+            converted before have changed or vanished in the source, or no clip could be converted. A single clip
+            that cannot be converted does not raise: it is in the report's `skipped`.
     """
     options = options or ConvertOptions()
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    record = _claim(out, source, options)
-    done = _finished_keys(out)
-    skipped: list[str] = []
-    total = len(source)
-    with _ShardWriter(out, options.shard_bytes) as writer:
-        for count, result in enumerate(_samples(source, options, done), 1):
-            if isinstance(result, DataError):
-                skipped.append(str(result))
-            elif result is not None:
-                writer.write(*result)
-            if progress:
-                progress(count, max(total, count))
-    if not any(out.glob("*.tar")):
+    keep_apart(source.root, out)
+    claim = Claim.open(out, _asked(source, options), options.overwrite)
+    try:
+        skipped = _write_all(source, claim, options, progress)
+    except SourceChanged:
+        if not options.overwrite:
+            raise
+        claim = claim.replaced()
+        skipped = _write_all(source, claim, options, progress)
+    if not claim.holds_samples:
         first = skipped[0] if skipped else "the source is empty"
-        raise DataError(f"{out}: no clip could be converted; the first problem: {first}")
-    return _finish(out, record, skipped)
+        raise DataError(f"{source.root}: no clip could be converted; the first problem: {first}")
+    return _finish(claim, skipped)
 
 
 Members = dict[str, bytes]
+_Result = tuple[str, Members] | str | DataError
+"""Key and members of a clip; the key alone if a finished shard holds it; or why it is left out."""
 
 
-def _samples(
-    source: VideoSource, options: ConvertOptions, done: set[str]
-) -> Iterator[tuple[str, Members] | DataError | None]:
-    """Key and members of every clip in the order of the source; None for a clip that a finished shard holds."""
+def _write_all(
+    source: VideoSource, claim: Claim, options: ConvertOptions, progress: Progress | None
+) -> list[str]:
+    """Write what finished shards do not hold; returns why clips were left out."""
+    skipped: list[str] = []
+    total = len(source)
+    with _ShardWriter(claim, options.shard_bytes) as writer:
+        for count, result in enumerate(_samples(source, options, claim), 1):
+            if isinstance(result, DataError):
+                skipped.append(str(result))
+            elif isinstance(result, str):
+                claim.keep(result)
+            else:
+                claim.refuse_new(result[0])
+                writer.write(*result)
+            if progress:
+                progress(count, max(total, count))
+        claim.refuse_vanished()
+    return skipped
+
+
+def _samples(source: VideoSource, options: ConvertOptions, claim: Claim) -> Iterator[_Result]:
+    """What becomes of every clip, in the order of the source."""
     seen: set[str] = set()
-    waiting: deque[Future[tuple[str, Members] | DataError | None]] = deque()
+    waiting: deque[Future[_Result]] = deque()
     # Threads: decoding and encoding happen in native code that releases the interpreter lock.
     with ThreadPoolExecutor(options.workers) as pool:
         try:
@@ -132,7 +154,7 @@ def _samples(
                     )
                 if isinstance(clip, AnnotatedVideo):
                     seen.add(clip.key)
-                waiting.append(pool.submit(_sample, clip, options, done))
+                waiting.append(pool.submit(_sample, clip, options, claim))
                 if len(waiting) > 2 * options.workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -142,13 +164,12 @@ def _samples(
                 future.cancel()
 
 
-def _sample(
-    clip: AnnotatedVideo | DataError, options: ConvertOptions, done: set[str]
-) -> tuple[str, Members] | DataError | None:
+def _sample(clip: AnnotatedVideo | DataError, options: ConvertOptions, claim: Claim) -> _Result:
     if isinstance(clip, DataError):
         return clip
-    if clip.key in done:
-        return None
+    if clip.key in claim.done and clip.media.is_file():
+        claim.refuse_changed(clip)
+        return clip.key
     try:
         return clip.key, encode_sample(clip, options)
     except DataError as error:
@@ -191,6 +212,7 @@ def encode_sample(video: AnnotatedVideo, options: ConvertOptions) -> Members:
         license=str(known.pop("license", "")),
         split=str(known.pop("split", "")),
         ann_stride=frame_stride(video.frame_index),
+        origin=origin_of(video),
         extra=known,
     )
     raw = meta.to_json()
@@ -233,10 +255,11 @@ def _mask_areas(video: AnnotatedVideo, where: str) -> list[list[int]]:
 class _ShardWriter:
     """Tars of about `shard_bytes`, each put in place when it is complete."""
 
-    def __init__(self, out: Path, shard_bytes: int) -> None:
-        self.out = out
+    def __init__(self, claim: Claim, shard_bytes: int) -> None:
+        self.claim = claim
+        self.out = claim.out
         self.shard_bytes = shard_bytes
-        self.number = len(list(out.glob("*.tar")))
+        self.number: int | None = None  # of the shard that is being written
         self.filled = 0
         self.file: BinaryIO | None = None
         self.tar: Any = None
@@ -248,8 +271,11 @@ class _ShardWriter:
         if failed is None:
             self._close()
         elif self.file:
-            self.file.close()
-            self._partial.unlink()
+            try:
+                with self.file:
+                    self.tar.close()
+            finally:
+                self._partial.unlink()
 
     @property
     def _partial(self) -> Path:
@@ -257,6 +283,8 @@ class _ShardWriter:
 
     def write(self, key: str, members: Members) -> None:
         """Append a sample; its members stay in the order given."""
+        if self.number is None:
+            self.number = self.claim.begin()
         if self.tar is None:
             self.file = self._partial.open("wb")
             self.tar = TarWriter(self.file, encoder=False, mtime=0)
@@ -268,7 +296,7 @@ class _ShardWriter:
             self._close()
 
     def _close(self) -> None:
-        if self.file is None:
+        if self.file is None or self.number is None:
             return
         self.tar.close()
         self.file.flush()
@@ -278,46 +306,19 @@ class _ShardWriter:
         self.number, self.filled, self.file, self.tar = self.number + 1, 0, None, None
 
 
-def _claim(out: Path, source: VideoSource, options: ConvertOptions) -> dict[str, Any]:
-    """Note in `out` what is converted into it, or check that the note there says the same."""
-    record = {
+def _asked(source: VideoSource, options: ConvertOptions) -> dict[str, Any]:
+    """The note of a conversion: what decides the bytes of its shards, the files of the source aside."""
+    asked = {
         "schema_version": SCHEMA_VERSION,
         "source": {"module": type(source).__module__} | asdict(cast(Any, source)),
         "options": {"shard_bytes": options.shard_bytes} | asdict(options.encode),
     }
-    record = json.loads(json.dumps(record, default=lambda path: str(Path(path).resolve())))
-    path = out / RECORD_NAME
-    if path.is_file():
-        try:
-            earlier = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise DataError(f"{path}: not JSON ({error}); convert into an empty folder") from error
-        differing = [k for k in record if not isinstance(earlier, dict) or earlier.get(k) != record[k]]
-        if differing:
-            raise DataError(
-                f"{out}: holds a conversion with another {' and '.join(differing)} (see {path.name}); "
-                "convert into an empty folder"
-            )
-    elif any(out.glob("*.tar")):
-        raise DataError(f"{out}: holds .tar files that no conversion noted; convert into an empty folder")
-    _write_json(path, record)
-    return record
+    return json.loads(json.dumps(asked, default=lambda path: str(Path(path).resolve())))
 
 
-def _finished_keys(out: Path) -> set[str]:
-    """Keys in the shards that an interrupted conversion completed."""
-    shards = sorted(out.glob("*.tar"))
-    expected = [f"{number:06d}.tar" for number in range(len(shards))]
-    if [shard.name for shard in shards] != expected:
-        raise DataError(
-            f"{out}: shards are not numbered 000000.tar, 000001.tar, ...; convert into an empty folder"
-        )
-    return {key for shard in shards for key, _ in scan(shard)}
-
-
-def _finish(out: Path, record: dict[str, Any], skipped: list[str]) -> ConvertReport:
+def _finish(claim: Claim, skipped: list[str]) -> ConvertReport:
     """Write the index and the report."""
-    index = ShardIndex.build(out)
+    index = ShardIndex.build(claim.out)
     index.save()
     sizes = index.columns.shard_sizes
     report = ConvertReport(
@@ -329,11 +330,5 @@ def _finish(out: Path, record: dict[str, Any], skipped: list[str]) -> ConvertRep
         fingerprint=index.fingerprint,
         skipped=tuple(skipped),
     )
-    _write_json(out / RECORD_NAME, record | {"report": asdict(report)})
+    claim.finish(asdict(report))
     return report
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(partial, path)

@@ -18,7 +18,11 @@ from data.clip import AnnotatedVideo, DataError
 
 
 class VideoSource(Protocol):
-    """What `data.write.convert` needs of a source: a dataclass with this length and this method."""
+    """What `data.write.convert` needs of a source: a dataclass with this field, this length and this method."""
+
+    @property
+    def root(self) -> Path:
+        """The folder it reads."""
 
     def __len__(self) -> int:
         """Number of clips that `clips` will yield, for the progress display."""

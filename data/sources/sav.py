@@ -15,8 +15,10 @@ from typing import Any
 
 from data.clip import AnnotatedVideo, DataError
 from data.encode import probe_fps
+from data.look import look
 from data.rle import area
 from data.shard import MAX_CELLS, MAX_FRAMES, MAX_OBJECTS, MAX_SIDE
+from data.sources import source_names
 
 MAX_JSON_BYTES = 1 << 30
 _TRACKS = {"manual": ("manual",), "auto": ("auto",), "both": ("manual", "auto")}
@@ -53,7 +55,10 @@ class Source:
         """Every video in the order of its path; one that cannot be read comes as the error that says why."""
         stems = self._stems()
         if not stems:
-            raise DataError(f"{self.root}: holds no NAME.mp4 with NAME_manual.json, in no subfolder either")
+            raise DataError(
+                f"{self.root}: expected NAME.mp4 with NAME_manual.json, here or in a subfolder, "
+                f"found {look(self.root)}; what can be read (--from): {', '.join(source_names())}"
+            )
         for stem in stems:
             try:
                 yield self._read(stem)

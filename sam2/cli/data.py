@@ -35,6 +35,11 @@ _Workers = Annotated[
 ]
 
 
+_Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what OUT holds if it was made from something else.")
+]
+
+
 @app.command(
     epilog=_examples(
         "sam2 data convert --from sav /path/to/sav_train /path/to/shards --workers 8",
@@ -44,9 +49,12 @@ _Workers = Annotated[
 def convert(
     src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the source.")],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder for the shards, new or from an earlier try.")
+        Path,
+        typer.Argument(metavar="OUT", help="Folder for the shards, new or from an earlier try; not in SRC."),
     ],
-    source: Annotated[str, typer.Option("--from", metavar="SOURCE", help="What SRC is, e.g. sav.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="SOURCE", help="What SRC is: sav. Another word lists all.")
+    ],
     media: Annotated[str, typer.Option(help="How frames are stored: proxy, jpeg or original.")] = "proxy",
     shard_mb: Annotated[int, typer.Option(min=1, help="Size of a shard in MB.")] = 512,
     workers: _Workers = 1,
@@ -54,31 +62,41 @@ def convert(
     max_skipped: Annotated[
         float, typer.Option(help="Share of clips that may be left out before it counts as failed.")
     ] = 0.01,
+    overwrite: _Overwrite = False,
 ) -> None:
     """Convert SRC to WebDataset shards in OUT, with an index beside them.
 
-    A conversion that was interrupted goes on where it stopped when the same command runs again.
+    A conversion that was interrupted goes on where it stopped when the same command runs again, and one that is
+    finished stays as it is. If OUT holds shards of another source, of other settings, or of clips that have since been
+    changed, removed from SRC or added to it, nothing is written; `--overwrite` then makes all shards again and removes
+    the old ones, and nothing else, when the first new clip is ready.
 
     `--set` gives options of the source (for sav: tracks=manual, auto or both; name=..., license=...) and of the
     encoder (crf=20, gop=8, preset=medium, jpeg_quality=90).
     """
     with _errors(2):
+        from data.claim import keep_apart
         from data.encode import EncodeOptions
+        from data.plural import plural
         from data.sources import load_source
         from data.write import ConvertOptions
         from data.write import convert as write
 
         values = _parse(settings)
         encoder = {k: values.pop(k) for k in ("crf", "gop", "preset", "jpeg_quality") if k in values}
-        options = ConvertOptions(EncodeOptions(media=media, **encoder), shard_mb << 20, workers)
+        options = ConvertOptions(
+            EncodeOptions(media=media, **encoder), shard_mb << 20, workers, overwrite=overwrite
+        )
         clips = load_source(source, src, **values)
+        keep_apart(src, out)
     with _errors(1), counted("converting", "clips") as progress:
         report = write(clips, out, options, progress)
     for line in report.skipped:
         typer.echo(f"left out: {line}", err=True)
     typer.echo(
-        f"{out}: {report.clips} clips, {report.annotated_frames} annotated frames, {report.objects} objects in "
-        f"{report.shards} shards, {report.bytes / 1e6:.1f} MB; {len(report.skipped)} clips left out"
+        f"{out}: {plural(report.clips, 'clip')}, {plural(report.annotated_frames, 'annotated frame')}, "
+        f"{plural(report.objects, 'object')} in {plural(report.shards, 'shard')}, {report.bytes / 1e6:.1f} MB; "
+        f"{plural(len(report.skipped), 'clip')} left out"
     )
     if len(report.skipped) > max_skipped * (report.clips + len(report.skipped)):
         typer.echo(
@@ -110,10 +128,12 @@ def check(
 
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
+        from data.plural import plural
+
         for finding in findings:
             typer.echo(f"{finding.severity}: {finding.where}: {finding.message}; {finding.remedy}")
         errors = sum(finding.severity == "error" for finding in findings)
-        typer.echo(f"{root}: {errors} errors, {len(findings) - errors} warnings")
+        typer.echo(f"{root}: {plural(errors, 'error')}, {plural(len(findings) - errors, 'warning')}")
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(1)
 
@@ -127,9 +147,10 @@ def index(root: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of sh
     """Make the index of shards again, for instance after some were added or removed."""
     with _errors(1):
         from data.index import ShardIndex
+        from data.plural import plural
 
         built = ShardIndex.build(root)
-        typer.echo(f"{built.save()}: {len(built)} samples, fingerprint {built.fingerprint[:16]}")
+        typer.echo(f"{built.save()}: {plural(len(built), 'sample')}, fingerprint {built.fingerprint[:16]}")
 
 
 @app.command(

@@ -178,7 +178,7 @@ def test_objects_that_are_never_visible_are_a_warning(shards):
         ("warning", "never-visible"),
         ("warning", "nothing-visible"),
     ]
-    assert "objects 1 are visible in no frame" in found[0].message
+    assert "object 1 is visible in no frame" in found[0].message
 
 
 def test_an_extra_member_is_a_warning(shards):

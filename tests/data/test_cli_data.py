@@ -25,7 +25,7 @@ def test_made_up_videos_convert_and_check(tmp_path):
     assert result.exit_code == 0 and "2 videos" in result.output
     result = run("convert", "--from", "sav", videos, shards, "--set", "crf=30", "--set", "license=CC0")
     assert result.exit_code == 0
-    assert "2 clips, 6 annotated frames, 4 objects in 1 shards" in result.output
+    assert "2 clips, 6 annotated frames, 4 objects in 1 shard," in result.output
     assert json.loads((shards / "convert.json").read_text())["options"]["crf"] == 30
     result = run("check", shards)
     assert result.exit_code == 0 and "0 errors, 0 warnings" in result.output
@@ -88,3 +88,84 @@ def test_help_loads_nothing_heavy():
         "import sys; import sam2.cli.data; print(sorted({'torch', 'numpy', 'av', 'data'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_one_of_a_thing_is_not_called_many(sav, tmp_path):
+    sav.add("a", frames=1)
+    result = run("convert", "--from", "sav", sav.root, tmp_path / "out")
+    assert "1 clip, 1 annotated frame, 2 objects in 1 shard, 0.0 MB; 0 clips left out" in result.output
+    assert "1 sample, fingerprint" in run("index", tmp_path / "out").output
+    assert run("check", tmp_path / "out").output.endswith(
+        "0 errors, 1 warning\n"
+    )  # an object that is never there
+    (tmp_path / "out" / "index.npz").unlink()
+    assert run("check", tmp_path / "out").output.endswith("1 error, 1 warning\n")
+
+
+@pytest.mark.parametrize("broken", ["nowhere", "no shards", "no index", "stale index", "cut off", "meta"])
+def test_check_names_each_place_once(sav, tmp_path, monkeypatch, broken):
+    monkeypatch.chdir(tmp_path)
+    sav.add("a", frames=3)
+    run("convert", "--from", "sav", "sav", "out")
+    place = "out/index.npz"
+    if broken == "nowhere":
+        place = "nowhere"
+    elif broken == "no shards":
+        place = "sav"
+    elif broken == "no index":
+        (tmp_path / place).unlink()
+    elif broken == "stale index":
+        (tmp_path / place).write_bytes(b"PK")
+    else:
+        place = "000000.tar"
+        raw = (tmp_path / "out" / place).read_bytes()
+        cut = raw[:1500] if broken == "cut off" else raw.replace(b'"schema_version":1', b'"schema_version":7')
+        (tmp_path / "out" / place).write_bytes(cut)
+    result = run("check", place if broken in ("nowhere", "no shards") else "out")
+    assert result.exit_code == 1
+    line = result.output.splitlines()[0]
+    assert line.startswith(f"error: {place}") and line.count(f"{place}:") + line.count(f"{place},") == 1, line
+
+
+def test_an_output_folder_in_the_source_is_a_wrong_command_line(sav, tmp_path):
+    sav.add("a", frames=3)
+    result = run("convert", "--from", "sav", sav.root, sav.root)
+    assert result.exit_code == 2 and f"such as {sav.root}-shards" in result.stderr
+    assert not list(sav.root.glob("*.tar"))
+
+
+def test_another_conversion_is_refused_until_overwrite_is_given(sav, tmp_path):
+    sav.add("a", frames=3)
+    words = ["convert", "--from", "sav", sav.root, tmp_path / "out"]
+    assert run(*words).exit_code == 0
+    result = run(*words, "--media", "jpeg")
+    assert result.exit_code == 1 and "options.media=proxy; asked for options.media=jpeg" in result.stderr
+    assert "--overwrite" in result.stderr
+    assert run(*words, "--media", "jpeg", "--overwrite").exit_code == 0
+    assert run("check", tmp_path / "out").exit_code == 0
+
+
+def test_a_folder_of_videos_given_as_shards_is_told_where_shards_should_go(sav, tmp_path):
+    sav.add("a", frames=3)
+    result = run("check", sav.root)
+    command = f"sam2 data convert --from sav {sav.root} {tmp_path / 'sav-shards'}"
+    assert result.exit_code == 1
+    assert (
+        f"{sav.root}: holds videos (a.mp4), but no .tar" in result.output and f"`{command}`" in result.output
+    )
+    assert run(*command.split()[2:]).exit_code == 0
+    assert run("check", tmp_path / "sav-shards").exit_code == 0
+
+
+@pytest.mark.parametrize("folder", ["mose", "mose/train"])
+def test_frames_and_masks_as_pictures_are_recognised_and_what_can_be_read_is_listed(tmp_path, folder):
+    for name in ("JPEGImages", "Annotations"):
+        (tmp_path / folder / name / "cat").mkdir(parents=True)
+    found = "JPEGImages/ and Annotations/"
+    result = run("convert", "--from", "sav", tmp_path / "mose", tmp_path / "out")
+    assert result.exit_code == 1 and found in result.stderr and "(--from): sav" in result.stderr
+    assert not (tmp_path / "out").exists()
+    result = run("check", tmp_path / "mose")
+    assert result.exit_code == 1 and found in result.output and "SOURCE being one of: sav" in result.output
+    result = run("convert", "--from", "mose", tmp_path / "mose", tmp_path / "out")
+    assert result.exit_code == 2 and "known: sav" in result.stderr
