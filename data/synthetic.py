@@ -22,12 +22,16 @@ import numpy as np
 import pycocotools.mask
 from numpy.typing import NDArray
 
+from data.claim import read_note, refuse_another, write_note
+from data.clip import DataError
 from data.staging import PRESETS, SPLITS, SyntheticConfig, render
 
 __all__ = ["PRESETS", "SPLITS", "SyntheticConfig", "configure", "generate", "render"]
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
+
+_MOST_VIDEOS = 1_000_000  # that a folder's note may claim
 
 
 def configure(preset: str, **changes: Any) -> SyntheticConfig:
@@ -64,6 +68,7 @@ def generate(
     out_dir: str | Path,
     workers: int = 1,
     progress: Progress | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write `count` videos `SPLIT_000000.mp4`, ... with their `_manual.json` into `out_dir`.
 
@@ -74,20 +79,29 @@ def generate(
         config: see `SyntheticConfig` and `PRESETS`.
         split: "train", "val" or "test"; no two splits share the seed of a texture or a shape.
         count: number of videos.
-        out_dir: made if missing; files of the same names are replaced.
+        out_dir: new, or without videos, or from an earlier call with the same config, split and count: what is complete
+            stays, what is not is drawn again.
         workers: processes; does not change the result. (More than one starts fresh interpreters: a calling script
             needs its `if __name__ == "__main__"`.)
         progress: called after every clip.
+        overwrite: videos that an earlier call made from something else are removed first, not refused.
 
     Returns:
         The mp4 files in order.
+
+    Raises:
+        DataError: `out_dir` holds other videos.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if count < 1 or workers < 1:
-        raise ValueError(f"count and workers must be at least 1, got {count} and {workers}")
+    if not 1 <= count <= _MOST_VIDEOS or workers < 1:
+        raise ValueError(
+            f"count must be from 1 to {_MOST_VIDEOS}, workers at least 1, got {count} and {workers}"
+        )
     out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
+    asked = json.loads(json.dumps({"config": asdict(config), "split": split, "count": count}))
+    if _claim(out, asked, overwrite):
+        return _videos(out, asked)
     write = partial(_write_clip, config, split, out)
     if workers == 1:
         records = _collect(map(write, range(count)), count, progress)
@@ -98,9 +112,81 @@ def generate(
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             chunk = max(1, min(8, count // (4 * workers)))
             records = _collect(pool.map(write, range(count), chunksize=chunk), count, progress)
-    summary = {"config": asdict(config), "split": split, "clips": records}
-    _replace(out / f"synthetic_{split}.json", json.dumps(summary, indent=1).encode())
-    return [out / f"{record['name']}.mp4" for record in records]
+    write_note(_note(out, split), asked | {"clips": records})
+    return _videos(out, asked)
+
+
+def _note(out: Path, split: str) -> Path:
+    return out / f"synthetic_{split}.json"
+
+
+def _videos(out: Path, note: dict[str, Any]) -> list[Path]:
+    """The videos that a note is about."""
+    return [out / f"{note['split']}_{number:06d}.mp4" for number in range(note["count"])]
+
+
+def _annotation_of(video: Path) -> Path:
+    return video.with_name(f"{video.stem}_manual.json")
+
+
+def _claim(out: Path, asked: dict[str, Any], overwrite: bool) -> bool:
+    """Make the folder this call's; returns whether all that is asked for is there.
+
+    Raises:
+        DataError: it holds other videos.
+    """
+    earlier = _earlier(out)
+    own = {video for note in earlier for video in _videos(out, note)}
+    foreign = sorted(path.name for path in out.glob("*.mp4") if path not in own)
+    if foreign:
+        raise DataError(f"{out}: holds {foreign[0]}, which no earlier call noted; choose another folder")
+    try:
+        for note in earlier:
+            refuse_another(out, "made-up videos", note, asked)
+    except DataError:
+        if not overwrite:
+            raise
+        for note in earlier:
+            _remove(out, note)
+        earlier = []
+    is_complete = any("clips" in note for note in earlier) and all(
+        path.is_file() for video in own for path in (video, _annotation_of(video))
+    )
+    if not is_complete:
+        out.mkdir(parents=True, exist_ok=True)
+        write_note(_note(out, asked["split"]), asked)
+    return is_complete
+
+
+def _earlier(out: Path) -> list[dict[str, Any]]:
+    """What earlier calls noted, one for each split."""
+    notes = []
+    for split in SPLITS:
+        path = _note(out, split)
+        note = read_note(path)
+        if note is not None:
+            clips = note.get("clips")
+            note = {
+                "count": len(clips) if isinstance(clips, list) else 0,
+                **note,
+            }  # older notes have no count
+            is_ours = note.get("split") == split and type(note["count"]) is int
+            if not is_ours or not 0 <= note["count"] <= _MOST_VIDEOS:
+                raise DataError(
+                    f"{path}: not a note about videos of the split {split}; choose another folder"
+                )
+            notes.append(note)
+    return notes
+
+
+def _remove(out: Path, note: dict[str, Any]) -> None:
+    """Remove the videos of a note, then the note; until it is gone it says that they are not complete."""
+    path = _note(out, note["split"])
+    write_note(path, {name: value for name, value in note.items() if name != "clips"})
+    for video in reversed(_videos(out, note)):
+        video.unlink(missing_ok=True)
+        _annotation_of(video).unlink(missing_ok=True)
+    path.unlink()
 
 
 def _collect(

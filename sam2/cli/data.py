@@ -160,7 +160,9 @@ def index(root: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of sh
     )
 )
 def synth(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for the videos, new or from an earlier try.")
+    ],
     preset: Annotated[str, typer.Option(help="Kind of videos: easy, medium, hard or demo.")] = "medium",
     split: Annotated[
         str, typer.Option(help="train, val or test; they share no texture and no shape.")
@@ -168,18 +170,26 @@ def synth(
     count: Annotated[int, typer.Option(min=1, help="Number of videos.")] = 100,
     workers: _Workers = 1,
     settings: _Set = None,
+    overwrite: _Overwrite = False,
 ) -> None:
     """Make up videos with exact masks, in the layout of SA-V. The same options give the same files.
+
+    The same command again completes what was interrupted and leaves alone what is complete. If OUT holds videos that
+    were made with other options, or another split, nothing is written; `--overwrite` removes those videos first. Videos
+    that this command did not make are never removed.
 
     `--set` gives any field of `data.synthetic.SyntheticConfig`.
     """
     with _errors(2):
+        from data.plural import plural
         from data.synthetic import configure, generate
 
         config = configure(preset, **_parse(settings))
     with _errors(1), counted("drawing", "clips") as progress:
-        videos = generate(config, split, count, out, workers, progress)
-    typer.echo(f"{out}: {len(videos)} videos; convert them with `sam2 data convert --from sav {out} SHARDS`")
+        videos = generate(config, split, count, out, workers, progress, overwrite)
+    typer.echo(
+        f"{out}: {plural(len(videos), 'video')}; convert them with `sam2 data convert --from sav {out} SHARDS`"
+    )
 
 
 def _parse(settings: list[str] | None) -> dict[str, Any]:

@@ -145,6 +145,15 @@ def test_another_conversion_is_refused_until_overwrite_is_given(sav, tmp_path):
     assert run("check", tmp_path / "out").exit_code == 0
 
 
+def test_made_up_videos_over_others_are_refused_until_overwrite_is_given(tmp_path):
+    words = ["synth", tmp_path, "--preset", "demo", "--count", 1, "--set", "frames=1"]
+    assert "1 video; convert" in run(*words).output
+    result = run(*words, "--split", "val")
+    assert result.exit_code == 1 and "split=train; asked for split=val" in result.stderr
+    assert run(*words, "--split", "val", "--overwrite").exit_code == 0
+    assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["val_000000.mp4"]
+
+
 def test_a_folder_of_videos_given_as_shards_is_told_where_shards_should_go(sav, tmp_path):
     sav.add("a", frames=3)
     result = run("check", sav.root)

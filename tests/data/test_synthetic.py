@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from data.clip import DataError
 from data.index import ShardIndex
 from data.motion import arrive_late, fold, leave_and_return, push_out, wander
 from data.scene import Outline, Scene, Thing, make_shape
@@ -217,6 +218,68 @@ def test_same_seed_same_files_with_any_number_of_workers(tmp_path):
     assert len(names) == 7
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+TINY = replace(SMALL, height=32, width=32, frames=5, objects=(1, 1))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_videos_that_are_complete_stay_and_an_interrupted_call_is_completed(tmp_path):
+    videos = generate(TINY, "train", 3, tmp_path)
+    whole, written = contents(tmp_path), videos[0].stat().st_mtime_ns
+    assert generate(TINY, "train", 3, tmp_path) == videos
+    assert videos[0].stat().st_mtime_ns == written
+    videos[1].unlink()
+    assert generate(TINY, "train", 3, tmp_path) == videos and contents(tmp_path) == whole
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(TINY, "train", 3, tmp_path / "cut", progress=stop)
+    with pytest.raises(DataError, match=r"count=3; asked for count=2"):
+        generate(TINY, "train", 2, tmp_path / "cut")
+    generate(TINY, "train", 3, tmp_path / "cut")
+    assert contents(tmp_path / "cut") == whole
+
+
+@pytest.mark.parametrize(
+    ("config", "split", "count", "difference"),
+    [
+        (replace(TINY, seed=4), "train", 3, r"config\.seed=0; asked for config\.seed=4"),
+        (TINY, "val", 3, "split=train; asked for split=val"),
+        (TINY, "train", 2, "count=3; asked for count=2"),
+        (TINY, "train", 4, "count=3; asked for count=4"),
+    ],
+)
+def test_a_folder_of_other_made_up_videos_is_refused_or_replaced_whole(
+    tmp_path, config, split, count, difference
+):
+    generate(TINY, "train", 3, tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    before = contents(tmp_path / "out")
+    with pytest.raises(DataError, match=rf"holds made-up videos with {difference}; .*--overwrite"):
+        generate(config, split, count, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+    generate(config, split, count, tmp_path / "out", overwrite=True)
+    generate(config, split, count, tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh") | {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_videos_that_were_not_made_up_here_are_left_alone(tmp_path, overwrite):
+    (tmp_path / "cat.mp4").write_bytes(b"a cat")
+    with pytest.raises(
+        DataError, match=r"holds cat\.mp4, which no earlier call noted; choose another folder"
+    ):
+        generate(TINY, "train", 1, tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.mp4"]
+    (tmp_path / "synthetic_val.json").write_text('{"split": "train"}')
+    with pytest.raises(DataError, match=r"synthetic_val\.json: not a note about videos of the split val"):
+        generate(TINY, "train", 1, tmp_path, overwrite=overwrite)
 
 
 @pytest.mark.parametrize(
