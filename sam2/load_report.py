@@ -112,7 +112,8 @@ def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def identify(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the variant that tensors with official names look like: it has this very trunk.
 
-    Versions of a size are told apart by what 2.1 added; a file without any memory part counts as 2.1.
+    Versions of a size are told apart by what 2.1 added, whatever the widths of the memory; a file without any memory
+    part counts as 2.1.
     """
     found = shapes(tensors).items()
     with_memory = any(name.startswith("memory_") for name in tensors)
@@ -122,7 +123,7 @@ def identify(tensors: Mapping[str, Tensor]) -> str | None:
         trunk = {item for item in known if item[0].startswith("image_encoder.trunk.")}
         if not trunk <= found:
             continue
-        rank = (len(known & found), -len(known - found) if with_memory else order)
+        rank = (len(known & found), -len(tensors.keys() ^ _shapes_of(name)) if with_memory else order)
         if best is None or rank > best[0]:
             best = (rank, name)
     return best[1] if best else None
