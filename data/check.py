@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from data.claim import RECORD_NAME
 from data.clip import DataError
 from data.columns import read_meta
+from data.diagnose import reason, structure_problem
 from data.index import INDEX_NAME, ShardIndex
 from data.rle import area
 from data.shard import MASKS, MAX_MASKS_BYTES, META, SampleMeta, list_shards, scan, sha256
@@ -225,6 +226,9 @@ def _check_masks(raw: bytes, meta: SampleMeta) -> None:
 
 
 def _check_video(raw: bytes, meta: SampleMeta) -> None:
+    problem = structure_problem(io.BytesIO(raw), len(raw))
+    if problem:
+        raise DataError(problem)
     frames, keyframes = 0, []
     try:
         with av.open(io.BytesIO(raw), "r", metadata_errors="replace") as container:
@@ -236,7 +240,7 @@ def _check_video(raw: bytes, meta: SampleMeta) -> None:
                     keyframes.append(frames)
                 frames += 1
     except (av.FFmpegError, EOFError, IndexError) as error:
-        raise DataError(f"cannot be decoded after {frames} frames ({error})") from error
+        raise DataError(f"cannot be decoded after {frames} frames ({reason(error)})") from error
     if frames != meta.media_frames:
         raise DataError(f"has {frames} frames, meta.json says {meta.media_frames}")
     if tuple(keyframes) != meta.keyframes:

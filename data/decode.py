@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.clip import DataError
+from data.diagnose import decoding_problem
 from data.index import Sample, ShardIndex
 from data.quarantine import SampleError
 from data.rle import run_lengths
-from data.shard import MASKS
+from data.shard import MASKS, META, sha256
 
 decord.logging.set_level(decord.logging.QUIET)  # its messages come back as exceptions
 
@@ -63,11 +64,11 @@ def decode_frames(index: ShardIndex, i: int, frames: Sequence[int]) -> NDArray[n
     wanted = [int(sample.frame_index[frame]) for frame in frames]
     with _naming(sample, sample.media):
         if sample.media == "mp4":
-            pixels = _from_video(index.read(i, "mp4"), wanted, sample.media_frames)
+            pixels = _from_video(_whole(index, i), wanted, sample.media_frames)
         elif sample.media == "jpgs":
             pixels = np.stack([_from_image(raw, sample) for raw in _jpegs(index, i, wanted)])
         else:
-            pixels = _from_image(index.read(i, sample.media), sample)[None]
+            pixels = _from_image(_whole(index, i), sample)[None]
         if pixels.shape[1:] != (sample.media_height, sample.media_width, 3):
             found, expected = pixels.shape[1:3], (sample.media_height, sample.media_width)
             raise DataError(
@@ -76,9 +77,21 @@ def decode_frames(index: ShardIndex, i: int, frames: Sequence[int]) -> NDArray[n
     return pixels[:, : sample.height, : sample.width]
 
 
+def _whole(index: ShardIndex, i: int) -> bytes:
+    """All of the media of sample `i`, which must be what was converted: decoders conceal damage, a hash does not."""
+    sample = index[i]
+    with _naming(sample, META):
+        expected = index.meta(i).sha256.get(sample.media, "")
+    raw = index.read(i, sample.media)
+    found = sha256(raw)
+    if found != expected:
+        problem = decoding_problem(raw, sample.media_frames) if sample.media == "mp4" else ""
+        problem = problem or f"is damaged: its sha256 is {found[:12]}..., meta.json says {expected[:12]}..."
+        raise DataError(f"{problem}; convert or download the shard again")
+    return raw
+
+
 def _from_video(raw: bytes, wanted: Sequence[int], length: int) -> NDArray[np.uint8]:
-    if not raw:
-        raise DataError("is empty; convert or download the shard again")
     # A path, not a BytesIO: decord 0.6 takes the whole process down when a truncated video comes from a BytesIO.
     memory = os.memfd_create("clip", os.MFD_CLOEXEC)
     try:
@@ -89,10 +102,9 @@ def _from_video(raw: bytes, wanted: Sequence[int], length: int) -> NDArray[np.ui
             raise DataError(f"holds {len(reader)} frames, the index says {length}; cut off? convert it again")
         return reader.get_batch(list(wanted)).asnumpy()
     except (RuntimeError, IndexError, decord.DECORDError) as error:
-        reason = str(error).strip().splitlines()
-        raise DataError(
-            f"cannot be decoded ({reason[-1] if reason else 'no reason given'}); convert it again"
-        ) from error
+        # decord's own words name files of its build, the time and the path above: of no use to anyone.
+        problem = decoding_problem(raw, length) or "cannot be decoded, though FFmpeg can decode it"
+        raise DataError(f"{problem}; convert it again") from error
     finally:
         os.close(memory)
 
@@ -195,4 +207,5 @@ def _naming(sample: Sample, member: str) -> Iterator[None]:
     except SampleError:
         raise
     except (DataError, OSError) as error:
-        raise SampleError(str(error), sample.shard, sample.key, member) from error
+        reason = str(error).removeprefix(f"{sample.where}: ").removeprefix(f"{member} ")
+        raise SampleError(reason, sample.shard, sample.key, member) from error

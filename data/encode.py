@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from data.clip import AnnotatedVideo, DataError
+from data.diagnose import reason, structure_problem
 
 MAX_ORIGINAL_BYTES = 2 << 30
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -236,7 +237,10 @@ def _open(path: Path, threads: int) -> Iterator[tuple[Any, Any]]:
             stream.thread_type = "AUTO"
             yield container, stream
     except (av.FFmpegError, EOFError) as error:
-        raise DataError(f"{path}: damaged or not a video ({error}); re-encode or remove it") from error
+        with path.open("rb") as file:
+            problem = structure_problem(file, path.stat().st_size)
+        problem = problem or f"is damaged or not a video ({reason(error)})"
+        raise DataError(f"{path}: {problem}; re-encode or remove it") from error
 
 
 def _decode(video: AnnotatedVideo, threads: int) -> Iterator[av.VideoFrame]:

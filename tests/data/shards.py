@@ -119,11 +119,47 @@ def _emptied(table):
     table["counts"] = [[""] * len(row) for row in table["counts"]]
 
 
+def _other_bytes_inside(raw):
+    """Damage inside the pictures that decoders conceal."""
+    middle = raw.index(b"mdat") + 600
+    return raw[:middle] + bytes(3) + raw[middle + 3 :]
+
+
+def _cut_in_pictures(raw):
+    """Everything is there but for the end of the last picture, and the table of frames still counts it."""
+    start = raw.index(b"mdat") - 4
+    length = int.from_bytes(raw[start : start + 4], "big")
+    return raw[: start + 60] + bytes(length - 60) + raw[start + length :]
+
+
 DAMAGES = {
-    "empty mp4": (_set("mp4", b""), "mp4", "is empty"),
-    "header only": (_set("mp4", lambda raw: raw[:40]), "mp4", "cannot be decoded"),
-    "truncated mp4": (_set("mp4", lambda raw: raw[: len(raw) * 2 // 3]), "mp4", "cannot be decoded|holds"),
-    "noise": (_set("mp4", lambda raw: bytes(range(256)) * 20), "mp4", "cannot be decoded"),
+    "empty mp4": (_set("mp4", b""), "mp4", r"is empty \(0 bytes\)"),
+    "header only": (_set("mp4", lambda raw: raw[:40]), "mp4", r"holds a header and no pictures \(40 bytes\)"),
+    "truncated mp4": (
+        _set("mp4", lambda raw: raw[: len(raw) * 2 // 3]),
+        "mp4",
+        r"is cut off: has \d+ bytes, needs \d+ or more",
+    ),
+    "without moov": (
+        _set("mp4", lambda raw: raw[: raw.index(b"moov") - 4]),
+        "mp4",
+        "does not say where its frames are",
+    ),
+    "pictures wiped": (
+        _set("mp4", _cut_in_pictures),
+        "mp4",
+        r"is damaged: (after|only) \d of 6 frames",
+    ),
+    "corrupt in the middle": (
+        _set("mp4", _other_bytes_inside),
+        "mp4",
+        r"is damaged: (its sha256 is|after|only)",
+    ),
+    "noise": (
+        _set("mp4", lambda raw: bytes(range(256)) * 20),
+        "mp4",
+        "is not a video .begins with 00 01 02 03 04 05 06 07",
+    ),
     "masks of another size": (_masks(_small_masks), "masks.json", "masks are 16x32, the picture is 32x64"),
     "rle of another size": (_masks(_rle_of_another_size), "masks.json", "not a COCO RLE of a 32x64 mask"),
     "masks emptied": (_masks(_emptied), "masks.json", "is empty, the index says otherwise"),

@@ -109,8 +109,13 @@ EMPTY = encode_rle(np.zeros((32, 64), bool))["counts"]
         (with_meta(key="c"), "meta", "belongs to clip 'c'"),
         (with_meta(keyframes=[0, 1]), "media", "keyframes are [0], meta.json says [0, 1]"),
         (with_meta(media_height=34), "media", "frame 0 is 32x64, meta.json says 34x64"),
-        (with_media(lambda raw: raw[:500]), "media", "mp4: cannot be decoded"),
-        (with_media(lambda raw: b""), "media", "mp4: cannot be decoded"),
+        (with_media(lambda raw: raw[:500]), "media", "mp4: is cut off: has 500 bytes, needs"),
+        (with_media(lambda raw: b""), "media", "mp4: is empty (0 bytes)"),
+        (
+            with_media(lambda raw: bytes(range(99))),
+            "media",
+            "mp4: cannot be decoded after 0 frames (Invalid data",
+        ),
     ],
 )
 def test_damage_is_named_with_shard_and_clip(shards, change, code, message):

@@ -90,6 +90,7 @@ def test_damage_is_named_with_shard_key_and_member(tmp_path, damage):
     with pytest.raises(SampleError, match=rf'^000000\.tar, clip "v00", {member}: .*({reason})') as error:
         first_clip(index)
     assert (error.value.shard, error.value.key, error.value.member) == ("000000.tar", "v00", member)
+    assert not any(word in str(error.value) for word in ("/proc", "workspace", "<none>", "Errno", ".cc"))
 
 
 def test_a_shard_cut_off_after_it_was_indexed_is_named(tmp_path):

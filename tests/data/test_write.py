@@ -187,9 +187,9 @@ def test_a_bad_video_is_left_out_and_named_and_the_rest_is_converted(sav, tmp_pa
     report = to_shards(sav, tmp_path / "out", media)
     assert report.clips == 1
     for name, reason in {
-        "cut": "damaged or not a video",
-        "empty": "damaged or not a video",
-        "garbage": "damaged or not a video",
+        "cut": "cut.mp4: is cut off: has 900 bytes, needs",
+        "empty": "empty.mp4: is empty (0 bytes)",
+        "garbage": "garbage.mp4: is damaged or not a video (Invalid data",
         "short": "has 16 frames, the last annotated frame is number 16",
         "size": "frames are 48x64, masks are 32x64",
     }.items():
