@@ -35,9 +35,12 @@ def build_sam2(
     """A model of a released or small variant, with weights if a file is given.
 
     Args:
-        config: name in any official or short spelling (`sam2.1_hiera_b+.yaml`, `sam2.1_b+`), in any folder, or the path
-            of a YAML file: ours (`variant: sam2.1_t`, `image_size: 512`) or a model configuration of the reference.
-        checkpoint: weight file in any layout that `sam2.checkpoint.load` reads; without one the weights are random.
+        config: name in any official or short spelling (`sam2.1_hiera_b+.yaml`, `sam2.1_b+`), in any folder; or a run
+            directory (or its `config.yaml`), whose model and image size are then built; or the path of another YAML
+            file: one of `configs/model`, ours (`variant: sam2.1_t` and settings of the reference), or a model
+            configuration of the reference.
+        checkpoint: weight file in any layout that `sam2.checkpoint.load` reads, such as a run's `export/model.pt`;
+            without one the weights are random, for a run directory too (`build_sam2_hf(run)` takes its export).
         device: by default the GPU if there is one.
         mode: "eval" or "train": dropout and drop path only.
         hydra_overrides_extra: the reference's settings, `["++model.image_size=512"]`.
@@ -61,7 +64,8 @@ def build_sam2_hf(model_id: str | os.PathLike[str], **kwargs: Any) -> SAM2:
     """A model with weights by the id of a released one, or by the path of a weight file or of its folder.
 
     Args:
-        model_id: `facebook/sam2.1-hiera-large` (fetched by huggingface_hub), or a path, whose variant is recognised.
+        model_id: `facebook/sam2.1-hiera-large` (fetched by huggingface_hub); a run directory, whose export is taken;
+            or another path, whose variant is recognised: by the run that it lies in, else by its tensors.
         kwargs: of `build_sam2`.
     """
     variant, path = locate(model_id)

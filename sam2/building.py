@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from sam2.checkpoint import load
+from sam2.checkpoint import CheckpointError, load
 from sam2.model.memory_bank import MemoryPolicy
 from sam2.model.sam2 import SAM2
+from sam2.model_config import config_beside, find_recipe
 from sam2.reference_settings import Recipe
 from sam2.variants import Variant
 
@@ -25,14 +27,27 @@ def build(
     checkpoint: str | os.PathLike[str] | None,
     make: Callable[[Variant, float, MemoryPolicy], Model],
 ) -> Model:
-    """The model of a recipe, with weights if a file is given; `make` is its class."""
+    """The model of a recipe, with weights if a file is given; `make` is its class.
+
+    Raises:
+        CheckpointError: the file does not fit; if it lies in a run directory, the run is named.
+    """
     if checkpoint is None:
         model = make(recipe.variant, recipe.drop_path, recipe.policy)
     else:
         # drawing initial weights only to overwrite them takes seconds for the large model
         with torch.device("meta"):
             model = make(recipe.variant, recipe.drop_path, recipe.policy)
-        load(model, checkpoint)
+        try:
+            load(model, checkpoint)
+        except CheckpointError as error:
+            run = config_beside(Path(checkpoint))
+            if run is None or find_recipe(run).variant.at(recipe.variant.image_size) == recipe.variant:
+                raise
+            remedy = (
+                f"{checkpoint} is of a run with a model of its own; in place of the model's name give {run}"
+            )
+            raise CheckpointError(f"{remedy}\n{error}") from error
     if recipe.compile_image_encoder:
         model.image_encoder.compile(dynamic=False)
     return model

@@ -1,4 +1,4 @@
-"""Find released or own weights by path or by the released models' ids."""
+"""Find released or own weights by path, by run or by the released models' ids."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from sam2.checkpoint import CheckpointError, identify, read
+from sam2.model_config import config_beside
 from sam2.variants import VARIANTS, UnknownVariantError, resolve
 
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
@@ -25,9 +26,10 @@ class PretrainedError(RuntimeError):
 
 
 def locate(model_id: str | os.PathLike[str]) -> tuple[str, Path]:
-    """Variant name and weight file of a path, of a folder with one weight file, or of a released model's id.
+    """What to build and the weight file: of a path, a run directory, a folder with one weight file, a released id.
 
-    Only an id looks further than this machine, through huggingface_hub and its cache.
+    What to build is a variant's name, or for weights of a run the path of its config.yaml. Only an id looks further
+    than this machine, through huggingface_hub and its cache.
 
     Raises:
         PretrainedError: nothing there, several files to choose from, or the id's file cannot be fetched.
@@ -35,7 +37,7 @@ def locate(model_id: str | os.PathLike[str]) -> tuple[str, Path]:
     """
     path = Path(model_id)
     if path.is_dir():
-        path = _only_file(path)
+        path = _exported(path) if (path / "config.yaml").is_file() else _only_file(path)
     if path.is_file():
         return _variant(path), path
     name = str(model_id)
@@ -50,7 +52,9 @@ def locate(model_id: str | os.PathLike[str]) -> tuple[str, Path]:
 
 
 def _variant(path: Path) -> str:
-    """By the file's name where it is a released one's, else by what is in it."""
+    """By the run that the file lies in, by its name where it is a released one's, else by what is in it."""
+    if (config := config_beside(path)) is not None:
+        return str(config)
     try:
         return resolve(path.stem).name
     except UnknownVariantError:
@@ -60,6 +64,16 @@ def _variant(path: Path) -> str:
             f"{path} has the trunk of no known model ({', '.join(VARIANTS)}); build it with build_sam2(config, path)"
         )
     return name
+
+
+def _exported(run: Path) -> Path:
+    path = run / "export" / "model.pt"
+    if not path.is_file():
+        raise PretrainedError(
+            f"{run} is a run without export/model.pt, which is written when it ends; name one of its checkpoints, "
+            f"such as {run / 'checkpoints' / 'last.ckpt'}"
+        )
+    return path
 
 
 def _only_file(folder: Path) -> Path:

@@ -68,7 +68,7 @@ class SAM2ImagePredictor:
 
     @classmethod
     def from_pretrained(cls, model_id: str | os.PathLike[str], **kwargs: Any) -> SAM2ImagePredictor:
-        """A predictor from a weight file, a folder that holds one, or a released model's id.
+        """A predictor from a weight file, a folder that holds one, a run directory, or a released model's id.
 
         Args:
             model_id: path, or `facebook/sam2.1-hiera-large` and its sisters (fetched by huggingface_hub).

@@ -152,6 +152,20 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+def configured(
+    name: str, image_size: int | None = None, memory_dim: int | None = None, memory_slots: int | None = None
+) -> Variant:
+    """The variant called `name` with the changes of a run; None: its own number.
+
+    Raises:
+        UnknownVariantError: no model has this name.
+        ValueError: a number that cannot be.
+    """
+    named = resolve(name)
+    heads = named.heads.with_memory(memory_dim, memory_slots)
+    return replace(named, heads=heads, image_size=named.image_size if image_size is None else image_size)
+
+
 class UnknownVariantError(ValueError):
     """No model has this name."""
 

@@ -22,7 +22,7 @@ from sam2.training.losses import LossConfig
 from sam2.training.optim import OptimConfig
 from sam2.training.synthetic import SyntheticData, roots
 from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, to_plain
-from sam2.variants import UnknownVariantError, Variant
+from sam2.variants import UnknownVariantError, Variant, configured
 from sam2.variants import resolve as resolve_variant
 
 
@@ -81,9 +81,7 @@ class ModelConfig:
     @property
     def variant(self) -> Variant:
         """The model that these settings describe."""
-        named = resolve_variant(self.name)
-        heads = named.heads.with_memory(self.memory_dim, self.memory_slots)
-        return dataclasses.replace(named, heads=heads, image_size=self.image_size or named.image_size)
+        return configured(self.name, self.image_size, self.memory_dim, self.memory_slots)
 
 
 @dataclass(frozen=True)

@@ -317,7 +317,7 @@ def test_edits_of_a_reference_file_count_even_under_an_official_name(tmp_path):
     ("text", "message"),
     [
         ("- 1\n", r"describes no model"),
-        ("image_size: 512\n", r"describes no model: expected `variant: NAME`"),
+        ("image_size: 512\n", r"describes no model: expected a run's config\.yaml"),
         ("variant: sam9\n", r"no model is called 'sam9'"),
         ("variant: sam2_t\nimagesize: 3\n", r"mine\.yaml: unknown setting model\.imagesize; did you mean"),
         ("model: {image_encoder: {trunk: {embed_dim: 100}}}\n", r"no released model has a trunk of"),

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from sam2.checkpoint import CheckpointError, export, identify, load, load_trunk, read
 from sam2.model.sam2 import SAM2
 from sam2.model.trunk import build_trunk, maps
-from sam2.variants import VARIANTS, resolve
+from sam2.variants import VARIANTS, configured, resolve
 from tests import golden
 
 OFFICIAL = [f"sam{version}_{size}" for version in ("2", "2.1") for size in ("t", "s", "b+", "l")]
@@ -208,6 +208,13 @@ def test_every_model_is_identified_from_its_tensors(name):
     weights = empty(name).state_dict()
     assert identify(weights) == name
     assert identify({f"state_dict.model.{key}": tensor for key, tensor in weights.items()}) == name
+
+
+@pytest.mark.parametrize("name", ["sam2_t", "sam2.1_t", "sam2_l", "sam2.1_l"])
+def test_a_model_with_another_width_of_memory_is_still_of_its_version(name):
+    with torch.device("meta"):
+        narrow = SAM2(configured(name, memory_dim=32, memory_slots=5))
+    assert identify(narrow.state_dict()) == name
 
 
 def test_an_unknown_trunk_is_no_known_model():
