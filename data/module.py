@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +21,15 @@ from data.clip import ClipBatch, DataError
 from data.config import DataConfig, DatasetConfig
 from data.held_out import HeldOut, HeldOutVideo
 from data.index import ShardIndex
+from data.lengths import refuse_short_videos
 from data.plan import Plan, PlannedDataset
+from data.plural import plural
 from data.quarantine import Quarantine, open_index
 from data.read import ClipReader, Delivery, MicroBatches
 
 __all__ = ["ClipDataModule", "DataConfig", "DatasetConfig", "HeldOut", "HeldOutVideo", "StepLoader"]
+
+log = logging.getLogger(__name__)
 
 
 class ClipDataModule(pl.LightningDataModule):
@@ -54,6 +62,8 @@ class ClipDataModule(pl.LightningDataModule):
         self.directory = directory
         self.val_limit = val_limit
         self._start = 0
+        self._quarantine: Quarantine | None = None
+        self._has_warned = False
         self._ahead: int | None = (
             None  # consumed, less what the trainer has counted; None before it asks for data
         )
@@ -70,23 +80,26 @@ class ClipDataModule(pl.LightningDataModule):
         Raises:
             DataError: no data set, or one that cannot be used.
         """
-        parts = zip(self.config.parts(), self.indexes, strict=True)
         planned = [
             PlannedDataset(
                 name=str(part.root),
-                size=len(index),
-                fingerprint=index.fingerprint,
+                size=len(reader.index),
+                fingerprint=reader.index.fingerprint,
                 batch=part.batch or self.config.batch,
                 weight=part.weight,
                 repeat=part.repeat,
             )
-            for part, index in parts
+            for part, reader in zip(self.config.parts(), self.readers, strict=True)
         ]
         return Plan(tuple(planned), self.seed)
 
     @cached_property
     def readers(self) -> tuple[ClipReader, ...]:
-        """One for each data set."""
+        """One for each data set.
+
+        Raises:
+            DataError: the data sets cannot give clips as they are asked for.
+        """
         return tuple(
             self._reader(part, index) for part, index in zip(self.config.parts(), self.indexes, strict=True)
         )
@@ -99,8 +112,16 @@ class ClipDataModule(pl.LightningDataModule):
         if is_images and (part.frames or 1) != 1:
             raise DataError(f"{part.root}: holds images, frames must be 1, not {part.frames}")
         frames = 1 if is_images else part.frames or self.config.frames
+        if not is_images:
+            setting = f"frames of {part.root}" if part.frames else "data.frames"
+            refuse_short_videos(index, frames, self.config.sampling, self.config.max_bad_fraction, setting)
         most = part.max_objects or (self.config.image_max_objects if is_images else self.config.max_objects)
         return ClipReader(index, frames, most, self.image_size, self.config.sampling, self.config.augment)
+
+    @property
+    def bad_samples(self) -> int:
+        """How many samples this rank found bad so far, those of the run that it continues included."""
+        return len(self._quarantine or ())
 
     @property
     def rank(self) -> int:
@@ -147,8 +168,21 @@ class ClipDataModule(pl.LightningDataModule):
         stages = tuple((stage.until, stage.frames) for stage in self.config.curriculum)
         batches = MicroBatches(self.plan, self.readers, self.rank, self.world, stages)
         samples = sum(dataset.size for dataset in self.plan.datasets)
-        quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
-        return StepLoader(batches, quarantine, self.config, lambda: self.consumed)
+        self._quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
+        self._warn_of_idle_workers()
+        return StepLoader(batches, self._quarantine, self.config, lambda: self.consumed)
+
+    def _warn_of_idle_workers(self) -> None:
+        cores = _cores()
+        if self.config.workers > cores and not self._has_warned:
+            log.warning(
+                "data.workers=%d, but this process may run on %s: workers beyond that take memory and make nothing "
+                "faster; data.workers=%d or less is enough",
+                self.config.workers,
+                plural(cores, "core"),
+                cores,
+            )
+            self._has_warned = True
 
     def held_out(self) -> HeldOut | None:
         """The videos to evaluate on, or None."""
@@ -184,15 +218,16 @@ class StepLoader:
         self.quarantine = quarantine
         self._start = start
         workers = {"prefetch_factor": config.prefetch, "worker_init_fn": _settle} if config.workers else {}
-        self._loader: DataLoader[Delivery] = DataLoader(
-            batches,
-            batch_size=None,
-            sampler=_Steps(start),
-            num_workers=config.workers,
-            collate_fn=_same,
-            pin_memory=torch.cuda.is_available(),
-            **workers,  # type: ignore[arg-type]
-        )
+        with _own_words_on_workers():
+            self._loader: DataLoader[Delivery] = DataLoader(
+                batches,
+                batch_size=None,
+                sampler=_Steps(start),
+                num_workers=config.workers,
+                collate_fn=_same,
+                pin_memory=torch.cuda.is_available(),
+                **workers,  # type: ignore[arg-type]
+            )
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """Batches from `start()` on.
@@ -200,8 +235,10 @@ class StepLoader:
         Raises:
             DataError: too many samples are bad.
         """
-        plan = self.batches.plan
-        for step, delivery in enumerate(self._loader, self._start()):
+        plan, first = self.batches.plan, self._start()
+        with _own_words_on_workers():
+            deliveries = iter(self._loader)
+        for step, delivery in enumerate(deliveries, first):
             self.quarantine.add(delivery.bad, plan.asked(step + 1))
             if delivery.batch is None:
                 raise DataError(delivery.failure)
@@ -226,6 +263,19 @@ class _Steps(Sampler[int]):
         while True:
             yield step
             step += 1
+
+
+@contextmanager
+def _own_words_on_workers() -> Iterator[None]:
+    """Without torch's warning of many workers, which comes twice; the data module says it once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
+
+
+def _cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _same(delivery: Any) -> Any:

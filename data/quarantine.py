@@ -20,6 +20,7 @@ import numpy as np
 from data.clip import DataError
 from data.columns import read_columns
 from data.index import INDEX_NAME, ShardIndex
+from data.plural import plural
 from data.shard import list_shards
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def open_index(root: Path, max_bad_fraction: float) -> ShardIndex:
         is_complete = {shard.name for shard in list_shards(root)} <= set(columns.shard_names.tolist())
         if not is_complete or lost > allowed_bad(samples, samples, max_bad_fraction):
             raise
-        log.warning("%d of %d samples will be replaced: %s", lost, samples, error)
+        log.warning("%d of %s will be replaced: %s", lost, plural(samples, "sample"), error)
         return ShardIndex(root, columns)
 
 
@@ -109,7 +110,7 @@ class Quarantine:
         return len(self._known)
 
     def add(self, found: Iterable[BadSample], seen: int) -> None:
-        """List the bad samples of a micro-batch.
+        """List the bad samples of a micro-batch, with a warning for each that is new.
 
         Args:
             found: bad samples, also ones that are known already.
@@ -121,17 +122,25 @@ class Quarantine:
         new = {(bad.dataset, bad.index): bad for bad in found if (bad.dataset, bad.index) not in self._known}
         if not new:
             return
-        self._known |= {place: bad.error for place, bad in new.items()}
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(asdict(bad)) + "\n" for bad in new.values())
-        limit = allowed_bad(seen, self.samples, self.max_bad_fraction)
+        limit = int(allowed_bad(seen, self.samples, self.max_bad_fraction))
+        for place, bad in new.items():
+            self._known[place] = bad.error
+            log.warning(
+                "bad sample %d of at most %d: data set %s, %s; another sample takes its place",
+                len(self),
+                limit,
+                bad.dataset,
+                bad.error,
+            )
         if len(self) > limit:
             listed = f" (listed in {self.path})" if self.path else ""
             raise DataError(
-                f"{len(self)} bad samples among {min(seen, self.samples)}{listed}, data.max_bad_fraction="
-                f"{self.max_bad_fraction} allows {int(limit)}; repair the data or raise the limit. "
+                f"{plural(len(self), 'bad sample')} among {min(seen, self.samples)}{listed}, data.max_bad_fraction="
+                f"{self.max_bad_fraction} allows {limit}; repair the data or raise the limit. "
                 f"The last: {[*new.values()][-1].error}"
             )
 

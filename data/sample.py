@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import DataError
+from data.plural import plural
 
 
 class TooFewFrames(DataError):
@@ -61,6 +62,11 @@ class Selection:
     objects: tuple[int, ...]
 
 
+def frames_needed(length: int, config: SamplingConfig) -> int:
+    """Annotated frames that a video must have for a clip of `length` frames."""
+    return (length - 1) * config.stride_min + 1
+
+
 def choose(
     visible: NDArray[np.bool_], length: int, max_objects: int, config: SamplingConfig, seed: int
 ) -> Selection:
@@ -77,11 +83,11 @@ def choose(
         TooFewFrames: the video is too short.
         DataError: in no frame that a clip could start with is an object visible.
     """
-    shortest = (length - 1) * config.stride_min + 1
+    shortest = frames_needed(length, config)
     if visible.shape[1] < shortest:
         raise TooFewFrames(
-            f"has {visible.shape[1]} annotated frames, a clip of {length} at stride {config.stride_min} needs "
-            f"{shortest}; shorten the clips or leave the video out"
+            f"has {plural(visible.shape[1], 'annotated frame')}, a clip of {length} at stride {config.stride_min} "
+            f"needs {shortest}; shorten the clips or leave the video out"
         )
     rng = random.Random(seed)
     for stride, is_reversed in _orders(visible.shape[1], length, config, rng):

@@ -199,12 +199,65 @@ def test_bad_samples_are_listed_and_training_goes_on_until_there_are_too_many(tm
         take(module(tmp_path, directory, workers=2), 9)
 
 
+def test_a_bad_sample_is_warned_of_once_and_counted(tmp_path, caplog):
+    numbered_videos(tmp_path / "sav", 6)
+    to_shards(tmp_path / "sav", tmp_path / "videos")
+    rewrite(tmp_path / "videos", "v02", DAMAGES["empty mp4"][0])
+    data = module(tmp_path, tmp_path / "run", workers=1)
+    assert data.bad_samples == 0
+    take(data, 9)  # three epochs
+    assert data.bad_samples == 1
+    (record,) = [r for r in caplog.records if r.name == "data.quarantine"]
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f'bad sample 1 of at most 1: data set {tmp_path / "videos"}, 000002.tar, clip "v02", mp4: is empty (0 bytes); '
+        "convert or download the shard again; another sample takes its place"
+    )
+    again = module(tmp_path, tmp_path / "run")
+    take(again, 1)
+    assert again.bad_samples == 1
+
+
 def test_what_goes_wrong_in_a_worker_reaches_the_user_in_its_own_words(tmp_path):
     numbered_videos(tmp_path / "sav", 3)
     to_shards(tmp_path / "sav", tmp_path / "videos")
-    data = module(tmp_path, frames=9, workers=2, max_bad_fraction=1.0)
-    with pytest.raises(DataError, match=r"^data set .*videos: 3 samples one after the other.*needs 9"):
+    for key in ("v00", "v01", "v02"):
+        rewrite(tmp_path / "videos", key, DAMAGES["header only"][0])
+    data = module(tmp_path, workers=2, max_bad_fraction=1.0)
+    with pytest.raises(DataError, match=r"^data set .*videos: 3 samples one after the other.*holds a header"):
         take(data, 1)
+
+
+def test_clips_longer_than_the_videos_are_refused_before_anything_is_read(shards, monkeypatch):
+    monkeypatch.setattr("data.read.read_masks", None)
+    message = (
+        r"^data\.frames=9, but only 0 of 10 videos in .*videos have 9 annotated frames \(longest: 6\); "
+        r"lower data\.frames to 6 or less$"
+    )
+    for fraction in (0.0, 0.01, 1.0):
+        data = module(shards, frames=9, max_bad_fraction=fraction)
+        with pytest.raises(DataError, match=message):
+            _ = data.plan
+    with pytest.raises(DataError, match=message.replace(r"data\.frames", "frames of .*videos")):
+        parts = (DatasetConfig(shards / "images"), DatasetConfig(shards / "videos", frames=9))
+        module(shards, root=None, datasets=parts).train_dataloader()
+
+
+@pytest.mark.parametrize("start_method", ["constructor", "iteration"])
+def test_more_workers_than_cores_is_said_once_and_by_us(shards, caplog, recwarn, monkeypatch, start_method):
+    monkeypatch.setattr("torch._utils.cpu_count", lambda: 1)
+    monkeypatch.setattr("data.module._cores", lambda: 1)
+    data = module(shards, workers=2)
+    for _ in range(2):
+        loader = data.train_dataloader()
+        if start_method == "iteration":
+            next(iter(loader))
+    assert not [w for w in recwarn if "DataLoader" in str(w.message)]
+    (record,) = [r for r in caplog.records if r.name == "data.module"]
+    assert record.getMessage().startswith("data.workers=2, but this process may run on 1 core: ")
+    caplog.clear()
+    module(shards, workers=1).train_dataloader()
+    assert not caplog.records
 
 
 def test_a_module_without_data_says_which_setting_is_missing():
