@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Train, fine-tune and use Segment Anything 2 on your own videos and images.",
     epilog="Every verb explains itself: `sam2 VERB --help`.",
 )
 # everything after the verb goes to it unread
@@ -27,6 +28,25 @@ def _examples(*lines: str) -> str:
 def main() -> None:
     """Run `sam2 VERB ...`."""
     app()
+
+
+def _tell_version(asked: bool) -> None:
+    if not asked:
+        return
+    found = {name: metadata.version(name) for name in ("sam2-train", "torch")}
+    python = ".".join(map(str, sys.version_info[:3]))
+    typer.echo(f"sam2-train {found['sam2-train']} (torch {found['torch']}, Python {python})")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is."),
+    ] = False,
+) -> None:
+    """Train, fine-tune and use Segment Anything 2 on your own videos and images."""
 
 
 @app.command(
@@ -83,13 +103,22 @@ def export(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="CKPT", help="Weights of any layout that training can start from.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
-    model: Annotated[str | None, typer.Option(help="The model's name, where the file does not tell.")] = None,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The file to write, not CKPT; missing folders are made.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model's name, or the run's config.yaml, where CKPT does not tell."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
-    """Write weights in the official layout, which `build_sam2` and the reference implementation read."""
+    """Write weights in the official layout, which `build_sam2` and the reference implementation read.
+
+    The model and its image size are those of the run that CKPT lies in, else the model is recognised by its tensors.
+    """
     from sam2.cli.export import export_file
 
-    raise typer.Exit(export_file(checkpoint, out, model))
+    raise typer.Exit(export_file(checkpoint, out, model, overwrite))
 
 
 @app.command(epilog=_examples("sam2 doctor", "CUDA_VISIBLE_DEVICES=1 sam2 doctor"))
