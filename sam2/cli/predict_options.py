@@ -40,7 +40,7 @@ class PredictOptions:
         video: file or folder.
         out: folder to fill.
         prompts: one for each object and frame.
-        checkpoint: weight file, folder, id or "random"; None: look for one.
+        checkpoint: weight file, run directory or other folder, id or "random"; None: look for one.
         model: its name or configuration file; None: as the weights say.
         device: None: the GPU if there is one.
         size: side of the model's input in pixels; None: the model's own.
@@ -155,7 +155,8 @@ def _parser() -> argparse.ArgumentParser:
         help="what to look at; images of a folder in the order of their names",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder to fill, new or empty")
-    add("--force", action="store_true", help="replace an earlier prediction in DIR; other files there stay")
+    replace = "replace an earlier prediction in DIR; other files there stay"
+    add("--force", "--overwrite", action="store_true", help=replace)
     _add_prompts(parser)
     _add_model(parser)
     _add_result(parser)
@@ -178,11 +179,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
     add(
         "--checkpoint",
-        metavar="FILE|ID",
-        help="weight file, id of a released model, or random (default: $SAM2_CHECKPOINT, or the only released file "
-        "here or in ./checkpoints)",
+        metavar="FILE|RUN|ID",
+        help="weight file, run directory, id of a released model, or random (default: $SAM2_CHECKPOINT, or the "
+        "only released file here or in ./checkpoints)",
     )
-    add("--model", metavar="NAME", help="its name, such as sam2.1_t, where the weights do not tell")
+    add(
+        "--model",
+        metavar="NAME",
+        help="its name, such as sam2.1_t, or YAML file, where the weights do not tell",
+    )
     add(
         "--size",
         type=int,

@@ -19,6 +19,7 @@ _ADVICE = """\
 Give --checkpoint one of
   the id of a released model, which huggingface_hub fetches and keeps: {ids}
   a weight file: a released one, such as sam2.1_hiera_tiny.pt from the same pages, or a run's export/model.pt
+  a run directory, whose export is taken
 or, to try things out without, --checkpoint random --model sam2.1_t"""
 
 
@@ -39,7 +40,7 @@ def find_weights(
     """The weights that were named, else those at `$SAM2_CHECKPOINT`, else the only released file in `FOLDERS`.
 
     Args:
-        checkpoint: weight file, folder with one, id of a released model, or "random".
+        checkpoint: weight file, run directory, folder with one file, id of a released model, or "random".
         model: its name or configuration file, where the weights do not tell; also narrows the search.
         environment: holds the variable.
 

@@ -290,7 +290,7 @@ def test_an_existing_result_is_replaced_by_force_alone(predict: Predict) -> None
     )  # before anything else is looked at
     assert {name: Path("out", name).read_bytes() for name in tree(Path("out"))} == before
     Path("out/notes.txt").write_text("mine")
-    succeed(predict("--point 60,40 --max-frames 2 --force"))
+    succeed(predict("--point 60,40 --max-frames 2 --overwrite"))  # as the other verbs call it
     assert tree(Path("out")) == [
         "masks/00000.png",
         "masks/00001.png",

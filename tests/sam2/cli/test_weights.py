@@ -73,6 +73,17 @@ def test_a_file_says_what_it_is_by_its_tensors() -> None:
     assert find_weights("mine.pt", "sam2.1_t", {}) == Weights("sam2.1_t", Path("mine.pt"))
 
 
+def test_a_run_is_a_model_with_weights() -> None:
+    Path("run/export").mkdir(parents=True)
+    Path("run/config.yaml").write_text("model: {name: test, image_size: 96}\n")
+    Path("run/run.json").write_text("{}")
+    Path("run/export/model.pt").touch()
+    expected = Weights("run/config.yaml", Path("run/export/model.pt"))
+    for given in ("run", "run/export", "run/export/model.pt"):
+        assert find_weights(given, None, {}) == expected
+    assert find_weights(None, None, {"SAM2_CHECKPOINT": "run"}) == expected
+
+
 def test_random_weights_need_a_model() -> None:
     assert find_weights("random", "sam2.1_t", {}) == Weights("sam2.1_t", None)
     with pytest.raises(PretrainedError, match="needs --model"):
