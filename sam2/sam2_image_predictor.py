@@ -1,7 +1,7 @@
 """Segment still images from clicks, boxes and rough masks: names, defaults and answers of the reference's predictor.
 
-Unlike there, the model may be of any resolution, and holes are filled on every device. Source: the image predictor of
-facebookresearch/sam2, held by tests/sam2/test_image_predictor.py.
+Unlike there, the model may be of any resolution, holes are filled on every device, and prompts that cannot be meant are
+refused. Source: the image predictor of facebookresearch/sam2, held by tests/sam2/test_image_predictor.py.
 """
 
 from __future__ import annotations
