@@ -98,8 +98,7 @@ def _read(path: Path) -> tuple[Variant, dict[str, Any]]:
     """Variant and settings of a file, whichever of the accepted kinds it is."""
     content = _yaml(path)
     model = content.get("model")
-    is_group = isinstance(model, dict)
-    if is_group and "name" in model:
+    if isinstance(model, dict) and "name" in model:
         return _trained(path, model)
     if "defaults" in content:
         raise SettingError(
@@ -108,7 +107,7 @@ def _read(path: Path) -> tuple[Variant, dict[str, Any]]:
         )
     if "variant" in content:
         return resolve(str(content.pop("variant"))), _flat(path, content)
-    if is_group:
+    if isinstance(model, dict):
         return _reference(path, content)
     if "name" in content:
         return _trained(path, content)
