@@ -135,7 +135,9 @@ def test_a_plan_is_refused_with_the_setting_that_differs():
     plan = Plan((videos(batch=4), images()), seed=1)
     described = plan.describe(world=2)
     Plan((videos(batch=8), images(batch=8)), 1).check(described, world=1)  # the same global batch
-    with pytest.raises(DataError, match=r"seed was 1, is 2.*new run from its weights: run_id=NAME model\.checkpoint="):
+    with pytest.raises(
+        DataError, match=r"seed was 1, is 2.*run from its weights: run_id=NAME model\.checkpoint="
+    ):
         Plan((videos(batch=4), images()), 2).check(described, world=2)
     with pytest.raises(DataError, match=r"global batch of data set 0 was 8, is 12"):
         plan.check(described, world=3)
