@@ -143,11 +143,10 @@ class Tracker:
         answers: dict[int, Answer] = {}
         for batch in self._batches(recalls, self.rows_on(features.s16.device)):
             rows = self._run(batch)
-            seen = features.expand(len(rows))
             found = [recalls[i].to(features.s16.device) for i in rows]
-            conditioned = self.model.attend(seen, found)
+            conditioned = self.model.attend(features, found)
             asked = no_prompt(len(rows), features.s16.device)
-            output = self.model.decode(seen, conditioned, asked, self.rules)
+            output = self.model.decode(features, conditioned, asked, self.rules)
             scores = Scores(output)
             answers |= {i: Answer(output.pick(slice(k, k + 1)), scores, k) for k, i in enumerate(batch)}
         return iter([answers[i] for i in range(len(recalls))])
@@ -226,8 +225,7 @@ class Tracker:
         for start in range(0, len(outputs), most):
             batch = [*range(start, min(start + most, len(outputs)))]
             joined = Output.join([outputs[i] for i in self._run(batch)])
-            seen = features.expand(len(joined))
-            entry = self.model.remember(seen, joined, place.frame, is_prompted, rules)
+            entry = self.model.remember(features, joined, place.frame, is_prompted, rules)
             entry = entry if self.store is None else entry.to(self.store)
             entries += entry.split(len(batch))
         return entries

@@ -71,18 +71,12 @@ class RotaryAttention(nn.Module):
         untouched: int = 0,
         keep: Tensor | None = None,
     ) -> Tensor:
-        """Attend from q (B, Nq, C) to k, v (B, Nk, Cs).
+        """Attend from q (B or 1, Nq, C) to k, v (B, Nk, Cs).
 
         The last `untouched` keys (pointers) are not turned; `keep` (B, Nk) is false on padding.
         """
-        query = rotate(self.q_proj(q), table)
-        key = self.k_proj(k)
-        placed = key.shape[1] - untouched
-        key = (
-            torch.cat((rotate(key[:, :placed], table), key[:, placed:]), dim=1)
-            if untouched
-            else rotate(key, table)
-        )
+        query = rotate(self.q_proj(q), table).expand(len(k), -1, -1)
+        key = rotate(self.k_proj(k), table, untouched)
         dropout = self.dropout if self.training else 0.0
         if not self._projects_late(query, dropout, keep):
             return self.out_proj(attend(query, key, self.v_proj(v), dropout, keep))
@@ -122,13 +116,15 @@ def blockwise_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     k, v = k.to(q.dtype), v.to(q.dtype)
     out = q.new_empty(*q.shape[:-1], v.shape[-1])
-    rows = max(1, _INFERENCE_BLOCK_ELEMENTS // k.shape[1])
+    rows = min(q.shape[1], max(1, _INFERENCE_BLOCK_ELEMENTS // k.shape[1]))
+    scores = q.new_empty(rows, k.shape[1])
+    weights = scores.new_empty(scores.shape, dtype=torch.float32)
     scaled = q * q.shape[-1] ** -0.5
     for b in range(len(q)):
-        keys = k[b].T
-        for start in range(0, q.shape[1], rows):
-            weights = (scaled[b, start : start + rows] @ keys).softmax(-1, dtype=torch.float32)
-            out[b, start : start + rows] = weights.to(v.dtype) @ v[b]
+        for asked, answered in zip(scaled[b].split(rows), out[b].split(rows), strict=True):
+            product = torch.mm(asked, k[b].T, out=scores[: len(asked)])
+            shares = torch.softmax(product, -1, dtype=torch.float32, out=weights[: len(asked)])
+            torch.mm(shares.to(v.dtype), v[b], out=answered)
     return out
 
 

@@ -45,7 +45,7 @@ class MemoryAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(heads.dropout)
 
     def forward(self, x: Tensor, memory: Recalled, table: tuple[Tensor, Tensor]) -> Tensor:
-        """Cells x (B, h*w, C) -> the same shape."""
+        """Cells x (B or 1, h*w, C), one for each row of the memory or one for all -> (B, h*w, C)."""
         y = self.norm1(x)
         x = x + self.dropout(self.self_attn(y, y, y, table))
         keys = memory.tokens + memory.code
@@ -53,7 +53,7 @@ class MemoryAttentionLayer(nn.Module):
             self.norm2(x), keys, memory.tokens, table, memory.pointer_tokens, memory.keep
         )
         x = x + self.dropout(y)
-        y = self.linear2(self.dropout(self.linear1(self.norm3(x)).relu()))
+        y = self.linear2(self.dropout(self.linear1(self.norm3(x)).relu_()))
         return x + self.dropout(y)
 
 
@@ -67,7 +67,10 @@ class MemoryAttention(nn.Module):
         self.recompute = False
 
     def forward(self, s16: Tensor, position: Tensor, memory: Recalled) -> Tensor:
-        """Raw map (B, C, h, w) with its sine code (1, C, h, w) -> conditioned map (B, C, h, w)."""
+        """Raw map (B or 1, C, h, w) with its sine code (1, C, h, w) -> conditioned map (B, C, h, w).
+
+        Objects that look at one frame share its map: it goes through the first layer once until it meets memories.
+        """
         height, width = s16.shape[-2:]
         x = (s16 + 0.1 * position).flatten(2).transpose(1, 2)
         table = rotary_table(s16.shape[1], height, width, s16.device)

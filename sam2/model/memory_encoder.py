@@ -70,5 +70,5 @@ class MemoryEncoder(nn.Module):
         self.out_proj = nn.Conv2d(width, memory_dim, 1) if memory_dim != width else nn.Identity()
 
     def forward(self, s16: Tensor, masks: Tensor) -> Tensor:
-        """Raw map (B, C, h, w) and mask values (B, 1, S, S) in [-10, 10] -> (B, memory_dim, h, w)."""
+        """Raw map (B or 1, C, h, w) and mask values (B, 1, S, S) in [-10, 10] -> (B, memory_dim, h, w)."""
         return self.out_proj(self.fuser(self.pix_feat_proj(s16) + self.mask_downsampler(masks)))

@@ -50,19 +50,27 @@ def rotary_table(
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn tokens (..., N, C) by a rotary table; N may be several maps one after another, all turned alike."""
+def rotate(x: Tensor, table: tuple[Tensor, Tensor], untouched: int = 0) -> Tensor:
+    """Turn tokens (B, N, C) by a rotary table, all but the last `untouched`; may write into x.
+
+    Those that are turned may be several maps one after another, all turned alike.
+    """
+    if x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _rotate_in_place(x.float(), table, untouched).to(x.dtype)
     cos, sin = table
-    maps = x.unflatten(-2, (-1, cos.shape[0])).float()
-    if maps.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        # the same products in one pass over the tokens; compilers of GPU code cannot fuse complex numbers
-        turned = torch.view_as_real(
-            torch.view_as_complex(maps.unflatten(-1, (-1, 2))) * torch.complex(cos, sin)
-        )
-        return turned.flatten(-2).flatten(-3, -2).to(x.dtype)
+    placed = x.shape[1] - untouched
+    maps = x[:, :placed].unflatten(1, (-1, cos.shape[0])).float()
     even, odd = maps.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return turned.flatten(-2).flatten(-3, -2).to(x.dtype)
+    turned = turned.flatten(-2).flatten(1, 2).to(x.dtype)
+    return torch.cat((turned, x[:, placed:]), dim=1) if untouched else turned
+
+
+def _rotate_in_place(x: Tensor, table: tuple[Tensor, Tensor], untouched: int) -> Tensor:
+    """The same products in one pass over the tokens; compilers of GPU code cannot fuse complex numbers."""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))[:, : x.shape[1] - untouched]
+    pairs.unflatten(1, (-1, len(table[0]))).mul_(torch.complex(*table))
+    return x
 
 
 class FourierPosition(nn.Module):

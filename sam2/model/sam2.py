@@ -80,7 +80,7 @@ class SAM2(nn.Module):
         """`condition` for objects that remember each for themselves.
 
         Args:
-            features: of the frame, one row an object.
+            features: of the frame, one row an object or one for all of them.
             recalls: of one form (`Recall.form`), their entries' rows together as many as those of `features`.
         """
         if not recalls[0].maps and not recalls[0].pointers:
@@ -110,7 +110,7 @@ class SAM2(nn.Module):
         """Answer a prompt on a frame.
 
         Args:
-            features: of the frame, one row an object.
+            features: of the frame, one row an object or one for all of them.
             conditioned: (B, C, h, w), from `condition` or `without_memory`.
             prompt: clicks and boxes, or the mask itself; `no_prompt(B)` on tracked frames.
             policy: its stability rule, and whether absent objects are hidden.
