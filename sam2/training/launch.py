@@ -52,6 +52,7 @@ def run_ranks(
     try:
         for rank in range(count):
             environment = {**os.environ, **_variables(rank, count, port, threads)}
+            log(rank).parent.mkdir(parents=True, exist_ok=True)
             said = None if rank == 0 else log(rank).open("ab")
             ranks.append(
                 subprocess.Popen(command, env=environment, stdout=said, stderr=said and subprocess.STDOUT)

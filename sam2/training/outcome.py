@@ -12,6 +12,7 @@ from rich.console import Console
 
 from data.held_out import HeldOut
 from data.module import ClipDataModule
+from data.plural import plural
 from sam2 import checkpoint
 from sam2.counted import counted
 from sam2.evaluation.overlay import write_video
@@ -100,7 +101,7 @@ class Outcome(pl.Callback):
         self._directory.note(bad_samples=bad)
         if bad:
             log.warning(
-                "%d bad samples were replaced; named in %s", bad, lists[0].parent / "quarantine-*.jsonl"
+                "%s replaced; named in %s", plural(bad, "bad sample"), lists[0].parent / "quarantine-*.jsonl"
             )
 
     @property

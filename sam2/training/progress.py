@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from data.plural import plural
 from sam2.training.callbacks import MetricsWriter
 from sam2.training.checkpointing import JF
 
@@ -103,7 +104,7 @@ def describe(metrics: Mapping[str, float], left_s: float | None = None) -> str:
     )
     facts = [text.format(metrics[name]) for name, text in shown if name in metrics]
     if bad := metrics.get("bad_samples"):
-        facts.append(f"{bad:.0f} bad sample{'s' * (bad != 1)}")
+        facts.append(plural(round(bad), "bad sample"))
     if left_s is not None:
         facts.append(f"{timedelta(seconds=round(left_s))} left")
     return "  ".join(facts)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from data.sources.sav import Source
 from data.synthetic import PRESETS, generate
-from data.write import convert
+from data.write import ConvertOptions, convert
 from sam2.counted import counted
 from sam2.evaluation.files import write_atomically
 from sam2.training.environment import usable_cores
@@ -78,8 +78,8 @@ def make(wanted: SyntheticData, runs: Path) -> None:
             print(f"making {count} videos: {folder / 'videos' / split}", flush=True)
             videos = folder / "videos" / split
             with counted("drawing", "clips") as progress:
-                generate(settings, split, count, videos, usable_cores(), progress)
+                generate(settings, split, count, videos, usable_cores(), progress, overwrite=True)
             with counted("converting", "clips") as progress:
-                report = convert(Source(videos), shards, progress=progress)
+                report = convert(Source(videos), shards, ConvertOptions(overwrite=True), progress)
             facts = {"clips": report.clips, "fingerprint": report.fingerprint, "skipped": report.skipped}
             write_atomically(shards / _DONE, json.dumps(facts) + "\n")
