@@ -261,7 +261,10 @@ class VideoSession:
         tracks = [obj.track for obj in followed]
         found = self.tracker.advance(self.features(frame), tracks, self._place(frame, reverse))
         for obj, (answer, track) in zip(followed, found, strict=True):
-            obj.answers[frame] = Pending(self._kept(answer), False)
+            kept, entry = self._kept(answer), track.best.memory.get(frame)
+            if entry is not None:  # one copy of both, not two
+                kept = replace(kept, pointer=entry.pointer, object_logit=entry.object_logit)
+            obj.answers[frame] = Pending(kept, False)
             obj.track = track
             if not self.options.keep_past:
                 self._drop_past(obj, frame)

@@ -224,6 +224,18 @@ def test_the_state_holds_no_frames():
     assert held[10] == held[40]
 
 
+def test_a_frame_keeps_as_much_of_each_of_several_objects_as_of_one():
+    predictor, grown = tiny(), {}
+    for objects in (1, 6):
+        state, held = predictor.init_state(video(12)), []
+        for k in range(objects):
+            predictor.add_new_mask(state, 0, k, square(k))
+        for _ in predictor.propagate_in_video(state):
+            held.append(reachable_bytes(state.objects))
+        grown[objects] = held[11] - held[5]
+    assert grown[6] <= 6 * grown[1]
+
+
 def test_a_forward_pass_need_not_keep_the_past():
     predictor = tiny()
     expected = follow(predictor, begun(predictor, frames=40))
