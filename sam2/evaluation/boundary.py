@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Reach = tuple[tuple[int, int, int], ...]  # a neighbourhood by rows: (dy, first dx, last dx)
 
 BOUNDARY_SHARE = 0.008  # of the image diagonal: the tolerance of F, rounded up to whole pixels
 BYTE_IDS = 255  # ids a uint8 map can hold beside the background
@@ -113,10 +114,20 @@ def boundary_keys(ids: NDArray[np.uint8], wanted: Ints, grid: Grid) -> Ints:
     return np.sort(np.concatenate(keys))
 
 
-def f_measure(gt: Ints, pred: Ints, objects: int, grid: Grid) -> Floats:
-    """F of every object from the boundary keys of both sides."""
-    gt_hits, gt_count = _count_matches(gt, pred, objects, grid)
-    pred_hits, pred_count = _count_matches(pred, gt, objects, grid)
+def disk(radius: int) -> Reach:
+    """All offsets within `radius`, nearest rows first: most points match in their own row."""
+    rows = sorted(range(-radius, radius + 1), key=abs)
+    return tuple((dy, -half, half) for dy in rows for half in [math.isqrt(radius**2 - dy**2)])
+
+
+def f_measure(gt: Ints, pred: Ints, objects: int, grid: Grid, reach: Reach | None = None) -> Floats:
+    """F of every object from the boundary keys of both sides.
+
+    Two points match within `reach`, by default the disk of the grid's radius; it must not reach further than that.
+    """
+    reach = disk(grid.radius) if reach is None else reach
+    gt_hits, gt_count = _count_matches(gt, pred, objects, grid, reach)
+    pred_hits, pred_count = _count_matches(pred, gt, objects, grid, reach)
     precision = pred_hits / np.maximum(pred_count, 1)
     recall = gt_hits / np.maximum(gt_count, 1)
     both = precision + recall
@@ -124,16 +135,14 @@ def f_measure(gt: Ints, pred: Ints, objects: int, grid: Grid) -> Floats:
     return np.where(gt_count + pred_count == 0, 1.0, f)
 
 
-def _count_matches(points: Ints, others: Ints, objects: int, grid: Grid) -> tuple[Ints, Ints]:
-    """How many points of each object lie within the radius of another point of it, and how many there are."""
+def _count_matches(points: Ints, others: Ints, objects: int, grid: Grid, reach: Reach) -> tuple[Ints, Ints]:
+    """How many points of each object have another point of it within reach, and how many there are."""
     fence = np.append(others, np.iinfo(np.int64).max)
     left = points
-    near_first = sorted(range(-grid.radius, grid.radius + 1), key=abs)  # most points match in their own row
-    for dy in near_first:
+    for dy, first, last in reach:
         if not left.size:
             break
-        half = math.isqrt(grid.radius**2 - dy**2)
-        start = left + (dy * grid.row - half)
-        left = left[fence[np.searchsorted(others, start)] > start + 2 * half]  # no match in this row
+        start = left + (dy * grid.row + first)
+        left = left[fence[np.searchsorted(others, start)] > start + (last - first)]  # no match in this row
     count = np.bincount(points // grid.image, minlength=objects)
     return count - np.bincount(left // grid.image, minlength=objects), count

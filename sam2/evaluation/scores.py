@@ -1,0 +1,88 @@
+"""Scores of objects and what benchmarks make of them; all in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sam2.evaluation.boundary import Floats
+from sam2.evaluation.errors import EvaluationError
+from sam2.evaluation.meta import Meta
+
+Numbers = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class ObjectScore:
+    """One object of one sequence.
+
+    Attributes:
+        sequence: its name.
+        object_id: an id of the masks, or the name of the object's folder.
+        j: mean J over the frames that count, percent.
+        f: mean F, percent.
+        frames: names of the frames that count.
+        extras: further numbers, percent.
+        per_frame: values on those frames by measure, between 0 and 1.
+    """
+
+    sequence: str
+    object_id: int | str
+    j: float
+    f: float
+    frames: tuple[str, ...]
+    extras: Numbers = field(default_factory=dict)
+    per_frame: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def jf(self) -> float:
+        """The mean of J and F."""
+        return (self.j + self.f) / 2
+
+    def numbers(self) -> Numbers:
+        """All its numbers by name."""
+        return {"J&F": self.jf, "J": self.j, "F": self.f, **self.extras}
+
+
+def mean_scores(objects: Sequence[ObjectScore], extras: Sequence[str] = ()) -> Numbers:
+    """Means over objects: J&F, J, F, and `extras` over the objects that have them."""
+    j, f = (float(np.mean([getattr(o, name) for o in objects])) for name in ("j", "f"))
+    return {"J&F": (j + f) / 2, "J": j, "F": f, **{name: _mean(objects, name) for name in extras}}
+
+
+def _mean(objects: Sequence[ObjectScore], name: str) -> float | None:
+    values = [value for o in objects if (value := o.numbers().get(name)) is not None]
+    return float(np.mean(values)) if values else None
+
+
+def seen_and_unseen(
+    objects: Sequence[ObjectScore], unseen: frozenset[str], meta: Meta | None, names: Sequence[str]
+) -> Numbers:
+    """Means over objects of seen and of unseen kinds, as NAME_seen and NAME_unseen.
+
+    Args:
+        objects: all of them.
+        unseen: names of sequences or of categories.
+        meta: has the objects' categories, where these are meant.
+        names: what to average.
+
+    Raises:
+        EvaluationError: one of the two has no object.
+    """
+    parts: dict[str, list[ObjectScore]] = {"seen": [], "unseen": []}
+    for o in objects:
+        kind = None
+        if meta is not None and isinstance(o.object_id, int) and o.sequence in meta.objects:
+            about = meta.objects[o.sequence].get(o.object_id)
+            kind = None if about is None else about.category
+        parts["unseen" if o.sequence in unseen or kind in unseen else "seen"].append(o)
+    for part, members in parts.items():
+        if not members:
+            raise EvaluationError(
+                f"no scored object is {part} by the list of {len(unseen)} unseen names, such as "
+                f"{', '.join(sorted(unseen)[:3]) or 'none'}; name the right list with --unseen, "
+                "or --unseen none for means over all objects alone"
+            )
+    return {f"{name}_{part}": _mean(members, name) for part, members in parts.items() for name in names}
