@@ -79,6 +79,22 @@ def data(context: typer.Context) -> None:
 
 
 @app.command(
+    "eval",
+    context_settings=_THROUGH,
+    add_help_option=False,
+    epilog=_examples(
+        "sam2 eval score --protocol davis2017 --gt /path/to/Annotations/480p --sequences val.txt --pred masks",
+        "sam2 eval score --protocol sav --gt /path/to/Annotations_6fps --pred masks --out results.json",
+    ),
+)
+def evaluate(context: typer.Context) -> None:
+    """Score masks by the rules of a benchmark: DAVIS 2017, SA-V, MOSE, LVOS, YouTube-VOS."""
+    from sam2.cli.eval import app as eval_app
+
+    eval_app(args=context.args, prog_name="sam2 eval")
+
+
+@app.command(
     context_settings=_THROUGH,
     add_help_option=False,
     epilog=_examples(

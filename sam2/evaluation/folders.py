@@ -154,13 +154,6 @@ def _in_order(folder: Path, stems: Sequence[str]) -> tuple[str, ...]:
         raise EvaluationError(
             f"{folder}: mixed naming, {min(numbers)}.png beside {words[0]}.png; expected all frames named alike"
         )
-    ordered = sorted(stems)
-    if numbers and ordered != sorted(stems, key=lambda stem: (int(stem), stem)):
-        widest = max(stems, key=len)
-        raise EvaluationError(
-            f"{folder}: mixed naming, {min(stems, key=len)}.png and {widest}.png are not in the order of their "
-            f"numbers; expected leading zeros, as {int(stems[0]):0{len(widest)}d}.png"
-        )
     by_number: dict[int, str] = {}
     for stem in numbers:
         other = by_number.setdefault(int(stem), stem)
@@ -168,6 +161,13 @@ def _in_order(folder: Path, stems: Sequence[str]) -> tuple[str, ...]:
             raise EvaluationError(
                 f"{folder}: mixed naming, {other}.png and {stem}.png are the same frame; keep one"
             )
+    ordered = sorted(stems)
+    if numbers and ordered != sorted(stems, key=lambda stem: (int(stem), stem)):
+        short, long = min(stems, key=len), max(stems, key=len)
+        raise EvaluationError(
+            f"{folder}: mixed naming, {short}.png and {long}.png are not in the order of their "
+            f"numbers; expected leading zeros, as {short:0>{len(long)}}.png"
+        )
     return tuple(ordered)
 
 

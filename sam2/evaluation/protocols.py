@@ -93,8 +93,8 @@ class Davis2017(Protocol):
         first = [i for i in measured.first_ids if i != VOID]
         if not first:
             raise EvaluationError(
-                f"sequence {measured.sequence}: its first true frame {measured.all_frames[0]} has no object; DAVIS "
-                "2017 scores the objects of the first frame, use --protocol vos for objects that appear later"
+                f"{measured.gt}: its first frame {measured.all_frames[0]}.png has no object; DAVIS 2017 scores the "
+                "objects of the first frame, use --protocol vos for objects that appear later"
             )
         # the published tool counts from 1 to the highest id and scores ids that do not exist, perfectly as a rule
         scored = list(range(1, max(first) + 1)) if self.as_published else first
@@ -103,9 +103,9 @@ class Davis2017(Protocol):
         if strange:
             at = rows.frame[np.isin(rows.object_id, strange) & (rows.pred_area > 0)][0]
             raise EvaluationError(
-                f"sequence {measured.sequence}, frame {measured.frames[at]}: the prediction has id {strange[0]}, the "
-                f"ground truth's first frame has {', '.join(map(str, first))}; remove what is no object of the first "
-                "frame, or use --protocol vos for objects that appear later"
+                f"{measured.pred / measured.frames[at]}.png: has id {strange[0]}, the first frame of its ground truth "
+                f"has {', '.join(map(str, first))}; remove what is no object of the first frame, or use --protocol vos "
+                "for objects that appear later"
             )
         late = sorted(set(rows.true_ids()) - set(first) - {VOID})
         notes = [f"object {i} is not in the first frame and is not scored" for i in late]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -73,6 +74,8 @@ class Measured:
 
     Attributes:
         sequence: its name.
+        gt: folder of the ground truth.
+        pred: folder of the predictions.
         frames: names of the frames that were measured, in order.
         all_frames: names of all true frames, in order.
         first_ids: objects of the first true frame, without void; empty where the protocol does not ask.
@@ -80,6 +83,8 @@ class Measured:
     """
 
     sequence: str
+    gt: Path
+    pred: Path
     frames: tuple[str, ...]
     all_frames: tuple[str, ...]
     first_ids: tuple[int, ...]

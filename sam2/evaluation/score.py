@@ -11,6 +11,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import get_context
@@ -158,7 +159,12 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[Rows]:
         try:
             waiting.extend(pool.submit(_measure, task) for task in islice(todo, 4 * workers))
             while waiting:
-                rows = waiting.popleft().result()
+                try:
+                    rows = waiting.popleft().result()
+                except BrokenProcessPool as error:
+                    raise EvaluationError(
+                        "a worker ended without a word, as when memory runs out; use fewer --workers"
+                    ) from error
                 waiting.extend(pool.submit(_measure, task) for task in islice(todo, 1))
                 yield rows
         finally:
@@ -176,6 +182,19 @@ def _measure(task: _Task) -> Rows:
     return Rows.join(frames)
 
 
+def _check_ids(measured: Measured) -> None:
+    """Stop at predictions that share no id with the ground truth, such as colours that became grey levels."""
+    true_ids = {*measured.rows.true_ids(), *measured.first_ids}
+    found = measured.rows.predicted_ids()
+    if found and true_ids and not true_ids & set(found):
+        listed = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
+        raise EvaluationError(
+            f"{measured.pred}: has the ids {listed}, none of which is in its ground truth {measured.gt} "
+            f"({', '.join(map(str, sorted(true_ids)[:6]))}); write the ids of the ground truth, and convert no palette "
+            "image to grey"
+        )
+
+
 def _score_stream(
     protocol: Protocol, stream: Stream, frames: tuple[str, ...], rows: Rows
 ) -> tuple[list[ObjectScore], list[str]]:
@@ -183,7 +202,9 @@ def _score_stream(
     first: tuple[int, ...] = ()
     if protocol.reads_first:
         first = tuple(i for i in np.unique(read_ids(stream.files(stream.frames[0])[0])).tolist() if i > 0)
-    measured = Measured(stream.sequence, frames, stream.frames, first, rows)
+    measured = Measured(stream.sequence, stream.gt, stream.pred, frames, stream.frames, first, rows)
+    if not protocol.as_published:
+        _check_ids(measured)
     choice = protocol.choose(measured)
     objects = []
     for i, kept in choice.kept.items():

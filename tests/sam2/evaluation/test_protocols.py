@@ -83,9 +83,7 @@ def test_davis_scores_only_objects_that_exist():
 
 @pytest.mark.parametrize("as_published", [False, True])
 def test_davis_names_the_frame_with_an_id_that_the_first_frame_has_not(as_published: bool):
-    with pytest.raises(
-        EvaluationError, match=r"f_late, frame 00005: .* id 2, .*first frame has 1.*--protocol vos"
-    ):
+    with pytest.raises(EvaluationError, match=r"f_late.00005\.png: has id 2, .* has 1;.*--protocol vos"):
         run("davis2017", sequences=("f_late",), as_published=as_published)
 
 
