@@ -85,6 +85,18 @@ def write_label_map(path: Path, labels: NDArray[np.uint8]) -> None:
     image.save(path, format="PNG")
 
 
+def read_label_map(path: Path) -> NDArray[np.uint8]:
+    """Object ids (H, W) as `write_label_map` wrote them."""
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def palette_colour(object_id: int) -> tuple[int, int, int]:
+    """Red, green and blue of an object in the files of `write_label_map`."""
+    red, green, blue = PALETTE[3 * object_id : 3 * object_id + 3]
+    return red, green, blue
+
+
 def run_lengths(masks: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Masks (O, H, W) as COCO's compressed run lengths, `{"size": [H, W], "counts": text}` each."""
     packed = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8))

@@ -20,7 +20,16 @@ from torch import Tensor
 
 from sam2.build_sam import build_sam2_video_predictor
 from sam2.checkpoint import CheckpointError
-from sam2.cli.object_masks import MaskFileError, areas, label_map, read_mask, run_lengths, write_label_map
+from sam2.cli.object_masks import (
+    MaskFileError,
+    areas,
+    label_map,
+    palette_colour,
+    read_label_map,
+    read_mask,
+    run_lengths,
+    write_label_map,
+)
 from sam2.cli.predict_options import MAX_PALETTE_ID, PredictError, PredictOptions
 from sam2.cli.prediction_files import (
     MASKS,
@@ -197,15 +206,21 @@ class Prediction:
 
     def _draw(self, draft: Path, records: Records) -> None:
         fps = self.options.fps or self.frames.fps or _PICTURES_FPS
-        write_pictures(draft / OVERLAY, self._drawn(records), fps)
+        write_pictures(draft / OVERLAY, self._drawn(draft, records), fps)
         if len(self.frames) == 1:
-            [picture] = self._drawn(records)
+            [picture] = self._drawn(draft, records)
             Image.fromarray(picture).save(draft / OVERLAY_IMAGE)
 
-    def _drawn(self, records: Records) -> Iterator[NDArray[np.uint8]]:
+    def _drawn(self, draft: Path, records: Records) -> Iterator[NDArray[np.uint8]]:
+        """Frames with what the PNGs say, in their colours; without PNGs, with the masks that may overlap."""
         with counted("drawing", "frames") as progress:
             for done, record in enumerate(records, 1):
-                yield draw_masks(self.frames.picture(record.frame), record.masks(), record.object_ids)
+                picture, ids = self.frames.picture(record.frame), record.object_ids
+                if self.options.fits_palette:
+                    labels = read_label_map(draft / mask_name(record.frame))
+                    yield draw_masks(picture, np.array([labels == i for i in ids]), ids, palette_colour)
+                else:
+                    yield draw_masks(picture, record.masks(), ids)
                 progress(done, len(records))
 
     def _summary(self, draft: Path, records: Records) -> str:

@@ -7,7 +7,7 @@ video is enlarged by a whole factor so that its pixels can be seen for what they
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -31,6 +31,10 @@ TILE_PX = (208, 400)  # the same for a frame of a contact sheet
 FILL = 0.45  # share of the object's colour inside its mask
 DIM = 0.8  # brightness of what belongs to no object
 GAP_PX = 6
+LUMA, DARK = (
+    (0.299, 0.587, 0.114),
+    96.0,
+)  # brightness of red, green, blue; unreadable on the background below that
 BACKGROUND: Colour = (17, 19, 24)
 TEXT: Colour = (232, 234, 240)
 FAINT: Colour = (150, 156, 170)
@@ -97,13 +101,22 @@ def colour_of(object_id: int) -> Colour:
     return round(255 * r), round(255 * g), round(255 * b)
 
 
-def draw_masks(frame: Picture, masks: Bools, object_ids: Sequence[int]) -> Picture:
-    """Fill, outline and number the masks (O, H, W) of one frame (H, W, 3); later objects lie on top."""
+def draw_masks(
+    frame: Picture, masks: Bools, object_ids: Sequence[int], colours: Callable[[int], Colour] = colour_of
+) -> Picture:
+    """Fill, outline and number the masks (O, H, W) of one frame (H, W, 3); later objects lie on top.
+
+    Args:
+        frame: what the masks are of.
+        masks: one an object.
+        object_ids: one an object; numbers stand on objects that have a pixel.
+        colours: of an object, by its id.
+    """
     thickness = max(1, round(min(frame.shape[:2]) / 170))
     drawn = frame.astype(np.float32)
     drawn[~masks.any(0)] *= DIM
     for mask, i in zip(masks, object_ids, strict=True):
-        colour = np.array(colour_of(i), np.float32)
+        colour = np.array(colours(i), np.float32)
         drawn[mask] = (1 - FILL) * drawn[mask] + FILL * colour
         drawn[mask & ~_shrink(mask, thickness)] = colour
     picture = Image.fromarray(drawn.round().astype(np.uint8))
@@ -111,7 +124,7 @@ def draw_masks(frame: Picture, masks: Bools, object_ids: Sequence[int]) -> Pictu
     for mask, i in zip(masks, object_ids, strict=True):
         if mask.any():
             size = max(11, frame.shape[0] // 22)
-            _label(pen, str(i), _label_place(mask, size), colour_of(i), size)
+            _label(pen, str(i), _label_place(mask, size), colours(i), size)
     return np.asarray(picture)
 
 
@@ -265,7 +278,8 @@ def _label(pen: ImageDraw.ImageDraw, text: str, at: tuple[int, int], colour: Col
     margin = max(2, size // 5)
     around = (box[0] - margin - 1, box[1] - margin, box[2] + margin + 1, box[3] + margin)
     pen.rounded_rectangle(around, radius=size // 3, fill=BACKGROUND, outline=colour)
-    pen.text(at, text, colour, _font(size), anchor="mm")
+    is_dark = np.dot(colour, LUMA) < DARK  # as half of a palette is
+    pen.text(at, text, TEXT if is_dark else colour, _font(size), anchor="mm")
 
 
 def _shorten(pen: ImageDraw.ImageDraw, text: str, room: float, size: int) -> str:

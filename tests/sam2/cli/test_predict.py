@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from sam2 import checkpoint
 from sam2.build_sam import build_sam2_video_predictor
-from sam2.cli import app
+from sam2.cli import app, prediction
 from sam2.model.sam2 import SAM2
 from sam2.policies import policy_names
 from sam2.variants import resolve
@@ -191,10 +191,37 @@ def test_the_overlay_shows_the_masks_over_the_frames(predict: Predict, clip: Pat
     for picture, frame, run in zip(drawn, plain, runs, strict=True):
         mask = coco.decode(run["objects"]["1"]).astype(bool)
         assert 0.05 < mask.mean() < 0.95
-        seen, red = picture[:, :WIDTH].astype(float), np.array([255.0, 77, 109])
+        seen, red = picture[:, :WIDTH].astype(float), np.array([128.0, 0, 0])
         # the median: edges are blurred, outlined, and the number of the object is somewhere
         assert np.abs(np.median(seen[~mask] - 0.8 * frame[~mask], axis=0)).max() < 8
         assert np.abs(np.median(seen[mask] - (0.55 * frame[mask] + 0.45 * red), axis=0)).max() < 25
+
+
+def test_where_objects_overlap_the_overlay_shows_what_the_pngs_say(
+    predict: Predict, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[NDArray[np.uint8]] = []
+    monkeypatch.setattr(prediction, "write_pictures", lambda path, pictures, fps: drawn.extend(pictures))
+    succeed(predict("--object 2 --box 10,5,60,45 --object 7 --box 20,10,70,45 --rle --max-frames 2"))
+    checked = 0
+    for t, (picture, frame) in enumerate(zip(drawn, pictures(clip), strict=False)):
+        runs = json.loads(Path("out/masks.json").read_text())["frames"][t]["objects"]
+        both = np.all([coco.decode(runs[name]) > 0 for name in ("2", "7")], axis=0)
+        assert both.any()
+        with Image.open(f"out/masks/{t:05d}.png") as image:
+            palette = np.array(image.getpalette(), float).reshape(-1, 3)
+        ids = labels(t)
+        for name in (2, 7):
+            here = both & (ids == name)
+            shares = []
+            for colour in (palette[name], palette[9 - name]):
+                filled = 0.55 * frame[here] + 0.45 * colour
+                off = [np.abs(picture[here] - drawn).max(axis=1) for drawn in (filled, colour)]  # or outline
+                shares.append((np.minimum(*off) < 1).mean())
+            if here.sum() > 50:
+                checked += 1
+                assert shares[0] > 0.6 and shares[1] < 0.2  # the rest lies under the numbers
+    assert checked
 
 
 def test_frames_a_second_can_be_chosen_and_the_overlay_left_out(predict: Predict) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from sam2.evaluation.overlay import (
     BACKGROUND,
+    TEXT,
     Track,
     colour_of,
     compare_frame,
@@ -52,6 +53,15 @@ def test_a_frame_without_masks_and_a_pixel_sized_mask_can_be_drawn():
     speck = np.zeros((1, 20, 20), bool)
     speck[0, 19, 0] = True
     assert draw_masks(frame, speck, [1])[19, 0].tolist() == list(colour_of(1))
+
+
+def test_other_colours_can_be_asked_for_and_dark_ones_are_labelled_readably():
+    frame, masks = np.full((200, 300, 3), 100, np.uint8), np.zeros((2, 200, 300), bool)
+    masks[0, 50:150, 50:250] = True
+    drawn = draw_masks(frame, masks, [3, 4], lambda _: (0, 0, 128)).astype(int)
+    assert tuple(drawn[50, 60]) == (0, 0, 128)
+    assert (drawn == TEXT).all(axis=2).any()  # the number; the other object has no pixel and none
+    assert tuple(drawn[0, 0]) == (80, 80, 80)
 
 
 def test_colours_of_objects_are_far_apart():
