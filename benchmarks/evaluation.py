@@ -1,44 +1,40 @@
-"""How fast J and F are, against the definition written out with dilated images.
+"""How fast J and F are: in memory against the definition, and from PNG files against a published tool.
 
-Run: python benchmarks/evaluation.py [--frames 12] [--repeats 5] [--write]
+Run: python benchmarks/evaluation.py [--frames 12] [--repeats 5] [--write] [--tools DIR [--install-tools]]
 
 The baseline is the definition as the published tools compute it: one object at a time, both boundaries dilated by a
 disk. Dilation is done row by row of the disk with numpy; when OpenCV is importable a second baseline uses
 `cv2.dilate`, which is what those tools call (one thread). Masks are moving blobs, made here; all answers are compared
 with `==` before any time is printed. Times are CPU seconds of this process, the smallest of the repeats.
+
+With --tools the same videos as PNG files are scored alternately by `sam2.evaluation.score` and by vos-benchmark, one
+process each, fresh every time, imports not counted. vos-benchmark is the one published tool that the package index
+has; SA-V's evaluator is an adaptation of it. davis2017-evaluation and lvos-evaluation are not there. It lives in a
+folder of its own, with OpenCV and scikit-image, outside of this repository and its environment.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from evaluation_masks import blobs, disturbed
+from harness import HERE, fresh_process
 
 from sam2.evaluation.boundary import tolerance_px
 from sam2.evaluation.jf import Scores, score_sequence
 
 SIZES = ((480, 854, 3), (1080, 1920, 4), (96, 96, 4))  # height, width, objects
 Dilate = Callable[[np.ndarray, int], np.ndarray]
-
-
-def blobs(frames: int, height: int, width: int, objects: int, seed: int) -> np.ndarray:
-    """An id map (frames, height, width) of wobbling blobs that drift across the image."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    ids = np.zeros((frames, height, width), np.uint8)
-    for i in range(1, objects + 1):
-        centre, speed = random.uniform(0.2, 0.8, 2), random.uniform(-0.02, 0.02, 2)
-        size, phase = random.uniform(0.1, 0.2) * height, random.uniform(0, 6)
-        for t in range(frames):
-            dy, dx = y - (centre[0] + t * speed[0]) * height, x - (centre[1] + t * speed[1]) * width
-            edge = size * (1 + 0.2 * np.sin(5 * np.arctan2(dy, dx) + phase + 0.3 * t))
-            ids[t][np.hypot(dy, dx) < edge] = i
-    return ids
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
@@ -117,9 +113,8 @@ def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
 
 def compare(height: int, width: int, objects: int, frames: int, repeats: int) -> str:
     """One row: milliseconds an object and frame of ours, and how many times faster it is than each baseline."""
-    gt, pred = blobs(frames, height, width, objects, seed=1), blobs(frames, height, width, objects, seed=1)
-    pred = np.roll(pred, (2, -3), axis=(1, 2))
-    pred[:, : height // 3] = np.roll(pred[:, : height // 3], 7, axis=2)
+    gt = blobs(frames, height, width, objects, seed=1)
+    pred = disturbed(gt)
     ours = score_sequence(gt, pred)
     unit = 1e3 / (frames * len(ours))
     seconds = cpu_seconds(lambda: score_sequence(gt, pred), repeats)
@@ -136,23 +131,99 @@ def compare(height: int, width: int, objects: int, frames: int, repeats: int) ->
     return "| " + " | ".join(cells) + " |"
 
 
+# beyond our own dependencies, and by name so that nothing of ours is installed twice
+TOOLS = (
+    "vos-benchmark==0.1.0",
+    "opencv-python-headless",
+    "scikit-image",
+    "scipy",
+    "lazy-loader",
+    "imageio",
+    "tifffile",
+)
+
+
+def end_to_end(size: tuple[int, int, int], frames: int, repeats: int, tools: Path) -> str:
+    """One row: PNG files in, J and F out, both sides alternately."""
+    height, width, objects = size
+    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "vos_benchmark": []}
+    with TemporaryDirectory() as folder:
+        settings: dict[str, Any] = {name: str(Path(folder) / name) for name in ("gt", "pred")}
+        settings |= {"tools": str(tools), "threads": 1, "frames": frames, "size": size}
+        fresh_process("evaluation_child.py", "draw", settings)
+        for _ in range(repeats):
+            for side, found in runs.items():
+                found.append(fresh_process("evaluation_child.py", side, settings))
+    mine, theirs = (found[0]["numbers"] for found in runs.values())
+    if mine.keys() != theirs.keys() or any(
+        abs(a - b) > 1e-10 for name in mine for a, b in zip(mine[name], theirs[name], strict=True)
+    ):
+        raise SystemExit(f"{height}x{width}: the two disagree; no time is worth printing")
+    seconds = [min(run["seconds"] for run in found) for found in runs.values()]
+    peaks = [max(run["peak_mb"] for run in found) for found in runs.values()]
+    rate = (frames - 2) * len(mine) / seconds[0]
+    cells = [f"{height}x{width}, {len(mine)} objects, {frames} frames", f"{seconds[0]:.2f}", f"{rate:.0f}"]
+    cells += [f"{peaks[0]:.0f}", f"{seconds[1]:.2f}", f"{peaks[1]:.0f}", f"{seconds[1] / seconds[0]:.1f}x"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def tools_folder(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Path | None:
+    """The folder of the published tool, after installing it if that was asked for; None without one."""
+    if given.tools is None:
+        return None
+    folder: Path = given.tools.resolve()
+    if folder.is_relative_to(HERE.parent):
+        parser.error(f"{folder} is inside this repository; the published tool must stay outside")
+    if given.install_tools:
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--upgrade",
+            "--target",
+            str(folder),
+            *TOOLS,
+        ]
+        subprocess.run([*pip, *TOOLS], check=True)
+    if not (folder / "vos_benchmark").is_dir():
+        parser.error(f"{folder} has no vos_benchmark; add --install-tools")
+    return folder
+
+
 def main() -> None:
     """Print the table; with --write also append it to RESULTS.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="append the table to benchmarks/RESULTS.md")
+    parser.add_argument(
+        "--tools", type=Path, metavar="DIR", help="where vos-benchmark is; compares from PNG files"
+    )
+    parser.add_argument("--install-tools", action="store_true", help="install it there first")
     given = parser.parse_args()
-    lines = [
+    tools = tools_folder(parser, given)
+    lines: list[str] = []
+    if tools:  # first: what follows makes this process large, and a child inherits its peak memory
+        lines += [
+            f"## J and F from PNG files ({date.today()}, one process, CPU seconds, vos-benchmark 0.1.0)",
+            "",
+            "| masks | ours s | objects and frames a second | peak MB | vos-benchmark s | peak MB | ratio |",
+            "|---|---|---|---|---|---|---|",
+            *(end_to_end(size, given.frames, given.repeats, tools) for size in SIZES),
+            "",
+        ]
+    lines += [
         f"## J and F in memory ({date.today()}, numpy {np.__version__}, one thread, CPU ms per object and frame)",
         "",
         "| masks | ours | definition, cv2.dilate | ratio | definition, numpy | ratio |",
         "|---|---|---|---|---|---|",
+        *(compare(*size, given.frames, given.repeats) for size in SIZES),
     ]
-    lines += [compare(*size, given.frames, given.repeats) for size in SIZES]
     print("\n".join(lines))
     if given.write:
-        with (Path(__file__).parent / "RESULTS.md").open("a") as results:
+        with (HERE / "RESULTS.md").open("a") as results:
             results.write("\n" + "\n".join(lines) + "\n")
 
 
