@@ -150,7 +150,7 @@ def _rules(
     if all_frames and not kind.can_keep_ends:
         able = ", ".join(other.name for other in PROTOCOLS.values() if other.can_keep_ends)
         raise OptionError(f"--all-frames is for {able}; {name} fixes its frames")
-    about = _source("--meta", meta, name, kind.uses_meta, lambda: find_meta(gt), "a *meta.json")
+    about = _source("--meta", meta, name, kind.uses_meta, lambda: find_meta(gt), "a *meta*.json")
     names = _source("--unseen", unseen, name, kind.uses_unseen, lambda: find_unseen(gt), "unseen_videos.txt")
     return kind(
         as_published,

@@ -48,13 +48,13 @@ class Meta:
 
 
 def find_meta(gt: Path) -> Path | None:
-    """The one `*meta.json` in the folder of the ground truth or, failing that, in the one above.
+    """The one `*meta*.json` in the folder of the ground truth or, failing that, in the one above.
 
     Raises:
         EvaluationError: there are several.
     """
     for folder in (gt, gt.resolve().parent):
-        found = sorted(folder.glob("*meta.json"))
+        found = sorted(folder.glob("*meta*.json"))
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise EvaluationError(f"{folder}: has several meta files ({names}); choose one with --meta")

@@ -104,8 +104,8 @@ class Davis2017(Protocol):
             at = rows.frame[np.isin(rows.object_id, strange) & (rows.pred_area > 0)][0]
             raise EvaluationError(
                 f"{measured.pred / measured.frames[at]}.png: has id {strange[0]}, the first frame of its ground truth "
-                f"has {', '.join(map(str, first))}; remove what is no object of the first frame, or use --protocol vos "
-                "for objects that appear later"
+                f"has {', '.join(map(str, first))}; remove what is no object of the first frame, leave the sequence "
+                "out by --sequences, or use --protocol vos for objects that appear later"
             )
         late = sorted(set(rows.true_ids()) - set(first) - {VOID})
         notes = [f"object {i} is not in the first frame and is not scored" for i in late]

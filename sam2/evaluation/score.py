@@ -140,7 +140,7 @@ def _frames_to_measure(protocol: Protocol, stream: Stream) -> tuple[str, ...]:
             f"truth is {stream.files(missing[0])[0]}; write an empty mask where nothing is seen"
         )
     extra = sorted(stream.predicted - set(stream.frames))
-    if extra and not protocol.extra_frames and not protocol.as_published:
+    if extra and not protocol.extra_frames:
         raise EvaluationError(
             f"{stream.pred}: {extra[0]}.png has no ground truth in {stream.gt}, nor have {len(extra) - 1} more; "
             f"expected the same {len(stream.frames)} frames, remove the others"
