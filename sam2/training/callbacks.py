@@ -17,7 +17,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from data.plan import mix
 from sam2.training.metrics import MetricsFile
@@ -51,14 +51,14 @@ class StepSeeds(pl.Callback):
 
 
 class GradientGuard(pl.Callback):
-    """Leaves out steps whose gradients are not finite; gives up after too many of them in a row.
+    """Clips gradients; leaves out steps where they are not finite, and gives up after too many of those in a row.
 
     Gradients are looked at after they were averaged over the ranks, where one rank's NaN is everybody's. A parameter
     without gradient is one that AdamW does not touch, so a step left out changes nothing at all.
     """
 
-    def __init__(self, max_in_a_row: int) -> None:
-        self._max_in_a_row = max_in_a_row
+    def __init__(self, max_in_a_row: int, clip: float = 0.0) -> None:
+        self._max_in_a_row, self._clip = max_in_a_row, clip
         self._in_a_row = 0
         self.skipped = 0
         self.norm = 0.0
@@ -74,17 +74,21 @@ class GradientGuard(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Measure the gradient; drop it if it is not finite.
+        """Measure the gradient; shorten it if it is too long, drop it if it is not finite.
+
+        Clipped here and not by Lightning, which would measure it once more, and refuses to beside a fused AdamW under
+        bfloat16 (its check is for loss scaling, which bfloat16 needs none of).
 
         Raises:
             TrainingError: too many in a row.
         """
-        gradients = [
-            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-        ]
-        self.norm = float(get_total_norm(gradients))
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        self.norm = float(norm)
         if math.isfinite(self.norm):
             self._in_a_row = 0
+            if self._clip:
+                clip_grads_with_norm_(parameters, self._clip, norm)
             return
         self._in_a_row += 1
         self.skipped += 1

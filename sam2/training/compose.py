@@ -87,14 +87,14 @@ def find_recipe(name: str) -> Path:
     raise ConfigError(f"no recipe {name!r} here or in {shipped('recipes')}; {hint}")
 
 
-def compose(invocation: Invocation) -> Mapping[str, Any]:
-    """The settings of one run as plain mappings, interpolations resolved.
+def compose(invocation: Invocation, is_complete: bool = True) -> Mapping[str, Any]:
+    """The settings of one run as plain mappings, interpolations resolved; what must be given has to be, if complete.
 
     Raises:
         ConfigError: whatever Hydra or OmegaConf objects to, in one line.
     """
     with _readable_errors(invocation), _hydra(invocation) as rewritten:
-        settings = _plain(_composed(invocation, rewritten))
+        settings = _plain(_composed(invocation, rewritten), is_complete)
     if "trainer" not in settings:
         raise ConfigError(
             f"{invocation.recipe.name} does not say how long to train (trainer.max_steps or trainer.epochs); a recipe "
@@ -224,12 +224,12 @@ def _composed(invocation: Invocation, overrides: Sequence[str]) -> Any:
     return composed
 
 
-def _plain(settings: Any) -> Mapping[str, Any]:
+def _plain(settings: Any, is_complete: bool = True) -> Mapping[str, Any]:
     from omegaconf import OmegaConf, open_dict
 
     with open_dict(settings):
         settings.pop("hydra", None)
-    plain: Any = OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+    plain: Any = OmegaConf.to_container(settings, resolve=True, throw_on_missing=is_complete)
     return plain
 
 

@@ -25,6 +25,8 @@ from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, to_p
 from sam2.variants import UnknownVariantError, Variant, configured
 from sam2.variants import resolve as resolve_variant
 
+MISSING = "???"  # Hydra's word for a setting that must be given
+
 
 def _positive(config: Any, where: str, *names: str) -> None:
     for name in names:
@@ -315,6 +317,29 @@ def resolve(values: Mapping[str, Any], name: str) -> RunConfig:
     return config
 
 
+def unchecked(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """All settings as plain mappings, for a look: what must still be given stands there as `???`.
+
+    Raises:
+        ConfigError: as `resolve`, but for what can only be told of complete settings.
+    """
+    missing = {key for key, value in flatten(values).items() if value == MISSING}
+    config = from_mapping(RunConfig, _without(values, missing))
+    plain: dict[str, Any] = to_plain(_with_synthetic(dataclasses.replace(config, name=config.name or name)))
+    for key in missing:
+        *groups, last = key.split(".")
+        functools.reduce(lambda group, part: group[part], groups, plain)[last] = MISSING
+    return plain
+
+
+def _without(values: Mapping[str, Any], missing: set[str], where: str = "") -> dict[str, Any]:
+    return {
+        key: _without(value, missing, f"{where}{key}.") if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if f"{where}{key}" not in missing
+    }
+
+
 def digest(config: RunConfig) -> str:
     """Six hex digits that change with every setting that changes the result."""
     decisive = {key: item for key, item in flatten(to_plain(config)).items() if not is_incidental(key)}
@@ -341,6 +366,10 @@ def _with_synthetic(config: RunConfig) -> RunConfig:
     if config.data.datasets or config.data.root not in (None, train):
         raise ConfigError(
             "data.root and synthetic are both set; write synthetic=null to train on your own data"
+        )
+    if config.data.val_root not in (None, held_out):
+        raise ConfigError(
+            "data.val_root and synthetic are both set; write synthetic=null to train and evaluate on your own data"
         )
     return dataclasses.replace(config, data=dataclasses.replace(config.data, root=train, val_root=held_out))
 

@@ -40,6 +40,8 @@ def build_job(config: RunConfig, directory: RunDirectory, world: int) -> Job:
     data = ClipDataModule(config.data, config.image_size, config.seed, lists, config.evaluate.videos)
     module = TrainingModule(config)
     outcome = Outcome(config, directory, module, data)
+    if config.data.val_root is None:
+        log.warning("data.val_root is not set: no J&F will be measured, before, during or after training")
     is_test = config.synthetic is not None and config.synthetic.split == "test"
     if is_test and config.evaluate.every_steps is not None:
         log.warning(

@@ -60,12 +60,18 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
         The exit code: 0; 2 for settings that make no sense; 130 after Ctrl-C; otherwise that of the run.
     """
     from sam2.training.compose import compose, parse
+    from sam2.training.typed import to_plain
 
     argv = sys.argv[1:] if argv is None else argv
     try:
         invocation = parse(argv)
         if invocation.help:
             print(_usage(program), end="")
+            return 0
+        if invocation.show and not invocation.is_sweep:
+            from sam2.training.config import unchecked
+
+            _show(unchecked(compose(invocation, is_complete=False), invocation.recipe.stem))
             return 0
 
         def check(values: Mapping[str, Any]) -> RunConfig:
@@ -74,7 +80,7 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
         def job(values: Mapping[str, Any]) -> RunDirectory | None:
             config = check(values)
             if invocation.show:
-                _show(config)
+                _show(to_plain(config))
                 return None
             return start(config, [*program.split(), *argv])
 
@@ -169,6 +175,7 @@ def execute(
         log.info("run %s on %s", directory.path, place)
         prepare(config, place)
         job = (build or _sam2_job())(config, directory, place.world)
+        _refuse_to_do_nothing(directory, job)
         beginning = Beginning(lambda: begin(directory, config, command, job.facts))
         trainer = build_trainer(config, directory, place, job, beginning, console)
         if rank == 0:
@@ -178,6 +185,17 @@ def execute(
         job.after(trainer)
         if rank == 0:
             directory.finish(step=trainer.global_step)
+
+
+def _refuse_to_do_nothing(directory: RunDirectory, job: Job) -> None:
+    """See that a finished run that is forced to go on has steps left to do."""
+    done = (directory.read_record().get("finished") or {}).get("step", -1)
+    if done >= job.max_steps:
+        raise ConfigError(
+            f"{directory.path} is finished at step {done}, and {job.max_steps} are asked for: no setting would change "
+            f"anything. Ask for more steps (trainer.max_steps={2 * done}), or start another run from its weights: "
+            f"run_id=NAME model.checkpoint={directory.exported}"
+        )
 
 
 def _launch(config: RunConfig, directory: RunDirectory, command: Sequence[str], world: int) -> None:
@@ -275,12 +293,10 @@ def _sweep(
             Console().print(table_of_runs(ended))
 
 
-def _show(config: RunConfig) -> None:
+def _show(settings: Mapping[str, Any]) -> None:
     import yaml
 
-    from sam2.training.typed import to_plain
-
-    print(yaml.safe_dump(to_plain(config), sort_keys=False), end="")
+    print(yaml.safe_dump(settings, sort_keys=False), end="")
 
 
 def _known_failures() -> tuple[type[Exception], ...]:

@@ -115,7 +115,6 @@ def build_trainer(
         "max_steps": job.max_steps,
         "max_epochs": -1,
         "accumulate_grad_batches": wanted.accumulate,
-        "gradient_clip_val": wanted.clip or None,
         "deterministic": wanted.deterministic,
         "val_check_interval": every * wanted.accumulate if every else _NEVER,
         "check_val_every_n_epoch": None,
@@ -138,7 +137,7 @@ def build_trainer(
 def _callbacks(config: RunConfig, directory: RunDirectory, console: Console) -> list[pl.Callback]:
     """In the order in which they act on a finished step: measure, write the row, save, display."""
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
-    watch, guard = Stopwatch(), GradientGuard(config.trainer.max_bad_steps)
+    watch, guard = Stopwatch(), GradientGuard(config.trainer.max_bad_steps, config.trainer.clip)
     file = MetricsFile(directory.metrics) if rank == 0 else None
     metrics = MetricsWriter(file, config.trainer.log_every, watch, guard)
     own: list[pl.Callback] = [

@@ -83,6 +83,19 @@ def test_counts_of_skipped_steps_survive_a_resume() -> None:
     assert again.skipped == 4
 
 
+@pytest.mark.parametrize(("clip", "expected"), [(0.5, 0.5), (0.0, 5.0), (10.0, 5.0)])
+def test_gradients_longer_than_the_limit_are_shortened_to_it(clip: float, expected: float) -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, -4.0])
+    guard = GradientGuard(3, clip)
+    trainer: Any = SimpleNamespace(global_step=0)
+    guard.on_before_optimizer_step(trainer, ToyModule(), torch.optim.SGD(parameters, lr=1.0))
+    gradients = torch.cat([p.grad for p in parameters if p.grad is not None])
+    assert guard.norm == 5.0
+    assert float(gradients.norm()) == pytest.approx(expected, rel=1e-5)
+    assert torch.allclose(gradients / gradients.norm(), torch.tensor([0.6, 0.0, 0.0, -0.8]))
+
+
 def test_a_loader_that_continues_at_another_batch_is_noticed() -> None:
     trainer: Any = SimpleNamespace(global_rank=0)
     batch = ToyBatch(torch.zeros(1), 7, ())

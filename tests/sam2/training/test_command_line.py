@@ -143,6 +143,7 @@ def test_a_setting_without_a_yaml_line_can_be_set(started: list[RunConfig]) -> N
         ),
         (["smoke", "synthetic=null"], "error: there is nothing to train on; set data.root"),
         (["smoke", "data.root=/x"], "error: data.root and synthetic are both set"),
+        (["smoke", "data.val_root=/x"], "error: data.val_root and synthetic are both set"),
         (["smoke", *SMALL, "data.val_root=null"], "error: evaluate.every_steps needs videos"),
         (["smoke", "run_id=a/b"], "error: name and run_id are folder names"),
         (["-m", "smoke", "optim.lr=1e-4,fast"], "Error executing job"),
@@ -244,6 +245,18 @@ def test_resolved_settings_can_be_printed_and_used_as_a_recipe(
     assert run.main(["printed"]) == run.main(["smoke", "seed=4"]) == 0
     assert started[0] == started[1]
     assert yaml.safe_load(printed)["seed"] == 4
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_can_be_looked_at_before_anything_is_given(
+    started: list[RunConfig], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run.main([name, "--cfg", "optim.lr=0.125"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["optim"]["lr"] == 0.125 and shown["trainer"]["max_bad_steps"] == 10
+    assert (shown["model"]["checkpoint"] == "???") == name.startswith("finetune")
+    assert failure(capsys, name, "--cfg", "optim.lrr=1").startswith("error: unknown key 'optim.lrr'")
+    assert not started
 
 
 def test_a_run_directory_is_a_recipe_that_continues_that_run(

@@ -14,6 +14,7 @@ from sam2.training.rundir import RunDirectory
 from sam2.training.synthetic import SyntheticData, make, roots
 
 STEPS = 2
+MORE = f"trainer.max_steps={STEPS + 1}"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_a_refused_start_leaves_a_finished_run_as_it_was(
 ) -> None:
     before = files(finished.path)
     capsys.readouterr()
-    forced = words(finished.path.parents[1], shards, "run_id=first", "resume=force", *settings)
+    forced = words(finished.path.parents[1], shards, "run_id=first", "resume=force", *settings, MORE)
     assert run.main(forced) in (1, 2)
     assert message in capsys.readouterr().err
     assert files(finished.path) == before
@@ -79,7 +80,7 @@ def test_a_forced_start_uses_its_own_rates_and_keeps_the_moments(
     finished: RunDirectory, shards: Path
 ) -> None:
     before = torch.load(finished.checkpoints / "last.ckpt", weights_only=True)["optimizer_states"][0]
-    settings = ["optim.lr=0", "optim.weight_decay=0.3", f"trainer.max_steps={STEPS + 1}"]
+    settings = ["optim.lr=0", "optim.weight_decay=0.3", MORE]
     forced = words(finished.path.parents[1], shards, "run_id=first", "resume=force", *settings)
     weights = [torch.load(finished.checkpoints / "last.ckpt", weights_only=True)["state_dict"]]
     assert run.main(forced) == 0
@@ -99,6 +100,32 @@ def _steps(state: dict[str, Any]) -> set[float]:
     return {float(moments["step"]) for moments in state["state"].values()}
 
 
+@pytest.mark.parametrize("settings", [[], ["optim.lr=1"], [f"trainer.max_steps={STEPS - 1}"]])
+def test_a_finished_run_is_not_forced_to_do_nothing(
+    finished: RunDirectory, shards: Path, capsys: pytest.CaptureFixture[str], settings: list[str]
+) -> None:
+    before = files(finished.path)
+    assert run.main(words(finished.path.parents[1], shards, "run_id=first", "resume=force", *settings)) == 2
+    assert f"is finished at step {STEPS}" in capsys.readouterr().err
+    assert files(finished.path) == before
+
+
+def test_bfloat16_trains_with_clipped_gradients(tmp_path: Path, shards: Path) -> None:
+    assert (
+        run.main(words(tmp_path, shards, "run_id=half", "trainer.precision=bf16-mixed", "trainer.clip=0.1"))
+        == 0
+    )
+    weights = torch.load(tmp_path / "smoke" / "half" / "export" / "model.pt", weights_only=True)["model"]
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_a_run_without_videos_to_evaluate_on_says_so(
+    tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main(words(tmp_path, shards)) == 0
+    assert "data.val_root is not set: no J&F will be measured" in capsys.readouterr().out
+
+
 def test_a_start_that_a_mistake_stops_leaves_no_directory(tmp_path: Path, shards: Path) -> None:
     assert run.main(words(tmp_path, shards, "data.root=/nowhere", "run_id=first")) == 1
     assert run.main(words(tmp_path, shards, "model.freeze=[nothing]", "run_id=second")) == 2
@@ -116,6 +143,6 @@ def test_a_run_says_where_it_is_and_from_which_step_it_goes_on(
         f'build_sam2("{directory.config}", "{directory.exported}")',
     ):
         assert line in said and line in kept
-    longer = words(tmp_path, shards, "run_id=first", "resume=force", f"trainer.max_steps={STEPS + 1}")
+    longer = words(tmp_path, shards, "run_id=first", "resume=force", MORE)
     assert run.main(longer) == 0
     assert f"continuing from step {STEPS} of {STEPS + 1}" in capsys.readouterr().out
