@@ -40,7 +40,7 @@ def build_sam2(
             file: one of `configs/model`, ours (`variant: sam2.1_t` and settings of the reference), or a model
             configuration of the reference.
         checkpoint: weight file in any layout that `sam2.checkpoint.load` reads, such as a run's `export/model.pt`;
-            without one the weights are random, for a run directory too (`build_sam2_hf(run)` takes its export).
+            without one the weights are random, but those of a run directory are its export.
         device: by default the GPU if there is one.
         mode: "eval" or "train": dropout and drop path only.
         hydra_overrides_extra: the reference's settings, `["++model.image_size=512"]`.

@@ -13,6 +13,7 @@ from sam2.checkpoint import CheckpointError, load
 from sam2.model.memory_bank import MemoryPolicy
 from sam2.model.sam2 import SAM2
 from sam2.model_config import config_beside, find_recipe
+from sam2.pretrained import export_of
 from sam2.reference_settings import Recipe
 from sam2.variants import Variant
 
@@ -66,7 +67,7 @@ def checked_arguments(
     mode: str,
     overrides: Sequence[str],
 ) -> dict[str, Any]:
-    """`config` and `checkpoint`, whichever names they came by.
+    """`config` and `checkpoint`, whichever names they came by; of a run directory alone its export.
 
     Raises:
         TypeError, ValueError: naming the argument.
@@ -78,6 +79,8 @@ def checked_arguments(
         raise ValueError(f"mode is {mode!r}, expected 'eval' or 'train'")
     if isinstance(overrides, str):
         raise TypeError(f"hydra_overrides_extra is a string, expected a list: [{overrides!r}]")
+    if named["checkpoint"] is None and (Path(named["config"]) / "config.yaml").is_file():
+        named["checkpoint"] = export_of(Path(named["config"]))
     return named
 
 

@@ -37,7 +37,7 @@ def locate(model_id: str | os.PathLike[str]) -> tuple[str, Path]:
     """
     path = Path(model_id)
     if path.is_dir():
-        path = _exported(path) if (path / "config.yaml").is_file() else _only_file(path)
+        path = export_of(path) if (path / "config.yaml").is_file() else _only_file(path)
     if path.is_file():
         return _variant(path), path
     name = str(model_id)
@@ -66,7 +66,12 @@ def _variant(path: Path) -> str:
     return name
 
 
-def _exported(run: Path) -> Path:
+def export_of(run: Path) -> Path:
+    """The weights that a run ended with.
+
+    Raises:
+        PretrainedError: it has not ended.
+    """
     path = run / "export" / "model.pt"
     if not path.is_file():
         raise PretrainedError(
