@@ -24,7 +24,7 @@ from sam2.model.memory_bank import INFERENCE, MemoryPolicy
 from sam2.model.sam2 import SAM2
 from sam2.model_config import find_recipe
 from sam2.pictures import Picture
-from sam2.policies.policy import REFERENCE, Policy
+from sam2.policies import REFERENCE, Policy, as_policy
 from sam2.pretrained import locate
 from sam2.reference_state import ReferenceState
 from sam2.variants import Variant
@@ -98,7 +98,7 @@ class SAM2VideoPredictor(SAM2):
         *,
         video_height: int | None = None,
         video_width: int | None = None,
-        memory_policy: Policy = REFERENCE,
+        memory_policy: Policy | str = REFERENCE,
     ) -> ReferenceState:
         """Open a video.
 
@@ -111,8 +111,14 @@ class SAM2VideoPredictor(SAM2):
             async_loading_frames: without effect: nothing is loaded ahead.
             video_height: of a normalised tensor's video.
             video_width: of a normalised tensor's video.
-            memory_policy: what is remembered and looked at; by default the reference's way.
+            memory_policy: what is remembered and looked at, a policy or its name, such as "samurai"; by default the
+                reference's way.
+
+        Raises:
+            FramesError: there are no frames to be had.
+            PolicyError, TypeError: there is no such memory policy.
         """
+        policy = as_policy(memory_policy)
         frames = open_frames(video_path, self.image_size, video_height=video_height, video_width=video_width)
         options = SessionOptions(
             fill_hole_area=self.fill_hole_area,
@@ -121,7 +127,7 @@ class SAM2VideoPredictor(SAM2):
             add_all_frames_to_correct_as_cond=self.add_all_frames_to_correct_as_cond,
             offload_state_to_cpu=offload_state_to_cpu,
         )
-        return ReferenceState(self, frames, options, memory_policy)
+        return ReferenceState(self, frames, options, policy)
 
     def add_new_points_or_box(
         self,

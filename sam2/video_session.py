@@ -21,7 +21,7 @@ from sam2.image_prompts import Canvas, PromptError
 from sam2.model.memory_bank import Place
 from sam2.model.pixels import normalise
 from sam2.model.sam2 import NO_OBJECT_LOGIT, SAM2, suppress_overlap
-from sam2.policies.policy import REFERENCE, Policy
+from sam2.policies import REFERENCE, Policy, as_policy
 from sam2.tracker import FILLED, Track, Tracker
 from sam2.types import Features, MaskPrompt, Output, Prompt
 from sam2.video_prompts import LOGIT_RANGE, clicks_and_box, extended, mask_on_frame
@@ -37,7 +37,11 @@ class VideoSession:
         model: in eval mode.
         frames: the video.
         options: switches.
-        policy: what is remembered and looked at.
+        policy: what is remembered and looked at; one of `sam2.policies`, or its name.
+
+    Raises:
+        PolicyError: no policy has that name.
+        TypeError: `policy` is neither a policy nor a name.
     """
 
     def __init__(
@@ -45,13 +49,13 @@ class VideoSession:
         model: SAM2,
         frames: Frames,
         options: SessionOptions = _DEFAULTS,
-        policy: Policy = REFERENCE,
+        policy: Policy | str = REFERENCE,
     ) -> None:
         if len(frames) == 0:
             raise SessionError("the video has no frames")
         self.frames, self.options = frames, options
         self._store = torch.device("cpu") if options.offload_state_to_cpu else None
-        self.tracker = Tracker(model, policy, options.max_rows, self._store)
+        self.tracker = Tracker(model, as_policy(policy), options.max_rows, self._store)
         self.objects: dict[Hashable, TrackedObject] = {}
         self._features: OrderedDict[int, Features] = OrderedDict()
 

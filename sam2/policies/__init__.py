@@ -20,7 +20,7 @@ from sam2.policies.policy import REFERENCE, Policy
 from sam2.policies.thresholds import PolicyError
 from sam2.shipped import shipped
 
-__all__ = ["REFERENCE", "Policy", "PolicyError", "find_policy", "policy_names"]
+__all__ = ["REFERENCE", "Policy", "PolicyError", "as_policy", "find_policy", "policy_names"]
 
 _MAX_BYTES = 1 << 16
 _TARGET = "_target_"
@@ -45,6 +45,24 @@ def find_policy(name: str | os.PathLike[str]) -> Policy:
     if not path.is_file():
         raise PolicyError(f"there is no file {path}; policies by name: {', '.join(policy_names())}")
     return _from_file(path)
+
+
+def as_policy(policy: Policy | str | os.PathLike[str]) -> Policy:
+    """A policy, or the one that `find_policy` knows by that name or path.
+
+    Raises:
+        PolicyError: as `find_policy`.
+        TypeError: something else, for instance a class in place of its instance.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, (str, os.PathLike)):
+        return find_policy(policy)
+    found = f"the class {policy.__name__}" if isinstance(policy, type) else f"of type {type(policy).__name__}"
+    raise TypeError(
+        f"the memory policy is {found}; expected its name ({', '.join(policy_names())}), a YAML file or an "
+        "instance such as Samurai()"
+    )
 
 
 def _shipped(name: str) -> Path:

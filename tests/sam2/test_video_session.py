@@ -11,6 +11,8 @@ import torch
 
 from sam2.image_prompts import PromptError
 from sam2.model.sam2 import SAM2
+from sam2.policies import PolicyError
+from sam2.policies.samurai import Samurai
 from sam2.reference_state import ReferenceState
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from sam2.video_session import VideoSession
@@ -354,6 +356,22 @@ def test_the_state_can_be_read_as_the_reference_s_dict():
     assert outputs["non_cond_frame_outputs"][3]["pred_masks"].shape == (1, 1, 16, 16)
     with pytest.raises(KeyError, match="num_frames"):
         state["no such key"]
+
+
+def test_a_memory_policy_may_be_named():
+    predictor = tiny()
+    frames = predictor.init_state(video(2)).frames
+    sessions = (
+        predictor.init_state(video(2), memory_policy="samurai"),
+        VideoSession(predictor, frames, policy="samurai"),
+        VideoSession(predictor, frames, policy=Samurai()),
+    )
+    assert all(session.tracker.policy == Samurai() for session in sessions)
+    with pytest.raises(PolicyError, match="did you mean samurai"):
+        predictor.init_state("no such video", memory_policy="samuray")
+    for wrong in (None, 3, Samurai):
+        with pytest.raises(TypeError, match="the memory policy is .*expected its name"):
+            VideoSession(predictor, frames, policy=wrong)
 
 
 def test_a_session_runs_on_any_model_and_its_answers_may_be_changed():
