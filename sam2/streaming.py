@@ -27,7 +27,7 @@ from sam2.model.memory_bank import Place
 from sam2.model.pixels import normalise
 from sam2.model.sam2 import SAM2, suppress_overlap
 from sam2.pictures import Picture, picture_size, to_model_frame
-from sam2.policies.policy import REFERENCE, Policy
+from sam2.policies import REFERENCE, Policy, as_policy
 from sam2.tracker import FILLED, Track, Tracker
 from sam2.types import Features, MaskPrompt, Output, Prompt
 from sam2.video_prompts import LOGIT_RANGE, clicks_and_box, extended, mask_on_frame
@@ -97,13 +97,23 @@ class StreamTracker:
 
     Args:
         model: in eval mode, from `build_sam2_video_predictor` or `build_sam2`.
-        policy: what is remembered and looked at.
+        policy: what is remembered and looked at; one of `sam2.policies`, or its name, such as "samurai".
         options: switches.
+
+    Raises:
+        PolicyError: no policy has that name.
+        TypeError: `model` is no model, or `policy` neither a policy nor a name.
     """
 
-    def __init__(self, model: SAM2, policy: Policy = REFERENCE, options: StreamOptions | None = None) -> None:
+    def __init__(
+        self, model: SAM2, policy: Policy | str = REFERENCE, options: StreamOptions | None = None
+    ) -> None:
+        if not isinstance(model, SAM2):
+            raise TypeError(
+                f"model is of type {type(model).__name__}, expected one from build_sam2_video_predictor or build_sam2"
+            )
         self.options = options or StreamOptions()
-        self._tracker = Tracker(model, policy, self.options.max_rows)
+        self._tracker = Tracker(model, as_policy(policy), self.options.max_rows)
         self._objects: dict[Hashable, _Followed] = {}
         self._features: Features | None = None
         self._size = (0, 0)
@@ -124,10 +134,21 @@ class StreamTracker:
         """Look at the next frame and follow all objects to it.
 
         Args:
-            frame: as `sam2.pictures.to_model_frame` takes it, RGB; its size may change from frame to frame.
+            frame: as `sam2.pictures.to_model_frame` takes it, RGB; of the size of the first.
+
+        Raises:
+            FramesError: not a picture; nothing has changed.
+            StreamError: of another size than the first; nothing has changed.
         """
         clock = _Clock()
-        pixels, size = to_model_frame(frame, self._tracker.model.image_size), picture_size(frame)
+        size = picture_size(frame)
+        if self._features is not None and size != self._size:
+            found, first = ("x".join(map(str, s)) for s in (size, self._size))
+            raise StreamError(
+                f"the frame is {found}, the first was {first} (height x width); resize it, or call reset() and point "
+                "at the objects again"
+            )
+        pixels = to_model_frame(frame, self._tracker.model.image_size)
         clock.lap("prepare")
         device = self._tracker.model.no_mem_embed.device
         features = self._tracker.model.observe(normalise(pixels.to(device, non_blocking=True)[None]))

@@ -7,8 +7,11 @@ import os
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sam2.image_prompts import PromptError
+from sam2.policies import PolicyError
+from sam2.policies.samurai import Samurai
 from sam2.streaming import StreamError, StreamOptions, StreamTracker
 from tests.sam2.tracked import reachable_bytes, square, tiny, video
 
@@ -154,9 +157,34 @@ def test_clicks_on_a_frame_add_up_unless_they_are_cleared():
     torch.testing.assert_close(both.logits, again.logits)
 
 
-def test_frames_may_change_their_size():
-    tracker = with_objects(stream(), 1, video(2))
-    assert tracker.step(video(1, 30, 100)[0]).logits.shape == (1, 30, 100)
+def test_a_frame_of_another_size_is_refused_and_the_stream_goes_on():
+    frames = video(3)
+    tracker, untouched = with_objects(stream(), 1, frames), with_objects(stream(), 1, frames)
+    with pytest.raises(
+        StreamError, match=r"frame is 30x100, the first was 48x80 \(height x width\).*reset\(\)"
+    ):
+        tracker.step(video(1, 30, 100)[0])
+    assert tracker.frame == 0
+    assert torch.equal(tracker.step(frames[1]).logits, untouched.step(frames[1]).logits)
+    tracker.reset()
+    assert tracker.step(video(1, 30, 100)[0]).logits.shape == (0, 30, 100)
+
+
+def test_a_grey_frame_or_a_tensor_is_a_frame_too():
+    grey = video(1)[0, :, :, 0]
+    expected = with_objects(stream(), 1, np.repeat(grey[None, :, :, None], 3, axis=3)).step(grey).logits
+    for frame in (torch.from_numpy(grey), Image.fromarray(grey), np.repeat(grey[:, :, None], 3, axis=2)):
+        assert torch.equal(with_objects(stream(), 1, grey[None]).step(frame).logits, expected)
+
+
+def test_a_policy_may_be_named_and_a_model_is_needed_at_once():
+    assert StreamTracker(tiny(), "samurai")._tracker.policy == Samurai()
+    with pytest.raises(PolicyError, match="did you mean samurai"):
+        StreamTracker(tiny(), "samuray")
+    with pytest.raises(TypeError, match="the memory policy is the class Samurai; expected its name"):
+        StreamTracker(tiny(), Samurai)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="model is of type NoneType, expected one from build_sam2_video"):
+        StreamTracker(None)  # type: ignore[arg-type]
 
 
 def test_a_result_says_what_took_how_long_and_how_sure_the_model_is():
