@@ -187,6 +187,6 @@ def _names(given: str | None) -> frozenset[str] | None:
     if path.is_file():
         return read_names(path)
     names = frozenset(name.strip() for name in given.split(",") if name.strip())
-    if not names or path.suffix:
+    if not names or path.suffix == ".txt":
         raise OptionError(f"--sequences {given}: is no file, and no list of names with commas")
     return names

@@ -87,6 +87,8 @@ def sampled_disk(radius: float) -> Reach:
     """The cells of a disk sampled from -radius in steps of 1, around its middle cell; nearest rows first."""
     steps = np.arange(-radius, radius + 1)
     inside: NDArray[Any] = steps[:, None] ** 2 + steps[None, :] ** 2 <= radius**2
+    if not inside.any():  # images below 100 pixels or so: OpenCV takes the first cell of a kernel without any
+        inside[0, 0] = True
     centre = len(steps) // 2
     rows = []
     for y in sorted(range(len(steps)), key=lambda y: abs(y - centre)):

@@ -206,13 +206,16 @@ class Lvos(Protocol):
     def measured(self, sequence: str, frames: Sequence[str]) -> tuple[str, ...]:
         if self.meta is None:
             return tuple(frames[1:-1])
-        wanted = {number for span in self._ranges(sequence).values() for number in span[1:-1]}
         by_number = {int(name): name for name in frames if name.isdecimal()}
-        if wanted - by_number.keys():
-            raise EvaluationError(
-                f"{self.meta.path}: sequence {sequence} has frame {min(wanted - by_number.keys())}, the ground truth "
-                f"has {frames[0]} to {frames[-1]} without it; complete it, or name the right file with --meta"
-            )
+        wanted: set[int] = set()
+        for span in self._ranges(sequence).values():
+            missing = next((number for number in span[1:-1] if number not in by_number), None)
+            if missing is not None:
+                raise EvaluationError(
+                    f"{self.meta.path}: sequence {sequence} has frame {missing}, the ground truth has {frames[0]} to "
+                    f"{frames[-1]} without it; complete it, or name the right file with --meta"
+                )
+            wanted.update(span[1:-1])
         return tuple(by_number[number] for number in sorted(wanted))
 
     def choose(self, measured: Measured) -> Choice:

@@ -19,7 +19,14 @@ from sam2.evaluation.score import Evaluation
 from sam2.evaluation.scores import Numbers, ObjectScore
 
 FORMAT = "sam2-train/evaluation/1"
-MAIN = ("J&F", "J", "F")
+COLUMNS = (
+    "J&F",
+    "J",
+    "F",
+    "J&F_dot",
+    "F_dot",
+    "V",
+)  # of the objects' table, as far as there are such numbers
 
 
 def as_json(found: Evaluation, per_frame: bool = False) -> dict[str, Any]:
@@ -75,10 +82,11 @@ def table(found: Evaluation, worst_first: bool, rows: int) -> Group:
     """
     protocol = found.protocol
     flags = ", as published" * protocol.as_published + ", all frames" * protocol.keep_ends
-    total = Table()
-    for name in found.totals:
-        total.add_column(name, justify="right")
-    total.add_row(*map(_cell, found.totals.values()))
+    total = Table(show_header=False)
+    total.add_column()
+    total.add_column(justify="right")
+    for name, value in found.totals.items():
+        total.add_row(name, _cell(value))
     return Group(
         f"{protocol.name} ({protocol.source}){flags}, percent",
         total,
@@ -93,7 +101,7 @@ def _objects_table(objects: Sequence[ObjectScore], worst_first: bool, rows: int)
     each = Table(caption=caption, caption_justify="left")
     each.add_column("sequence")
     each.add_column("object", justify="right")
-    names = list(objects[0].numbers())
+    names = [name for name in COLUMNS if name in objects[0].numbers()]
     for name in (*names, "frames"):
         each.add_column(name, justify="right")
     for o in shown[:rows]:

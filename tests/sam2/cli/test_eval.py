@@ -155,6 +155,17 @@ def test_words_that_cannot_be_meant_are_exit_code_2(words: list[str], message: s
     assert result.exit_code == 2 and message in result.output
 
 
+def test_a_published_number_that_is_none_is_null(tmp_path: Path) -> None:
+    for side in ("gt", "pred"):  # from 256 scored frames on the published decay is NaN
+        (tmp_path / side / "v").mkdir(parents=True)
+        for t in range(259):
+            (tmp_path / side / f"v/{t:05d}.png").symlink_to(VOS / "gt/i_pixels/00000.png")
+    for flags, decay in (((), 0), (("--as-published",), None)):
+        out = tmp_path / "results.json"
+        assert run("davis2017", "--out", out, "--overwrite", *flags, root=tmp_path).exit_code == 0
+        assert json.loads(out.read_text())["J_decay"] == decay
+
+
 def test_sequences_come_from_a_file_or_a_list(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("d_odd\ni_pixels\n\n")
     for given in (tmp_path / "val.txt", "d_odd,i_pixels"):

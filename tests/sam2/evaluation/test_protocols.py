@@ -165,6 +165,11 @@ def test_a_disk_of_a_whole_radius_is_the_common_disk_and_another_is_off_centre()
     assert mirrored != sorted(sampled_disk(7.84))
 
 
+def test_a_disk_without_a_cell_is_its_first_cell_as_in_opencv():
+    # cv2.dilate (5.0) moves a point by (1, 1) for an all-zero kernel of 2x2 and of 3x3 cells
+    assert sampled_disk(0.4622) == sampled_disk(0.5375) == ((-1, -1, -1),)
+
+
 def test_runs_leave_out_what_begins_with_the_video():
     away, back = runs(np.array([1, 0, 1, 1, 0], bool))
     assert away == [slice(2, 4)] and back == [slice(1, 2), slice(4, 5)]
@@ -220,6 +225,13 @@ def test_lvos_has_every_value_of_the_tool(lvos_tree: Path, with_meta: bool):
 def test_spread_rounds_the_variance_to_four_decimals():
     j = np.array([0.9, 0.8])
     assert spread(j, j) == math.sqrt(0.0025)
+
+
+def test_v_of_all_objects_is_their_mean_and_as_published_that_of_the_last(lvos_tree: Path):
+    unseen = frozenset(expected("lvos")["unseen"])
+    values = [o.extras["V"] for o in run("lvos", lvos_tree, unseen=unseen).objects]
+    assert run("lvos", lvos_tree, unseen=unseen).totals["V"] == pytest.approx(np.mean(values))  # type: ignore[arg-type]
+    assert run("lvos", lvos_tree, unseen=unseen, as_published=True).totals["V"] == values[-1]
 
 
 def test_lvos_stops_when_no_video_is_unseen_by_the_list(lvos_tree: Path):

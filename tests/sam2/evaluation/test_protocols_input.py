@@ -314,6 +314,19 @@ def test_lvos_needs_ranges_whose_frames_are_there(tree: Path):
         evaluate(PROTOCOLS["lvos"](meta=meta), tree / "gt", tree / "pred", ["cat"])
 
 
+def test_a_range_without_end_costs_no_memory(tree: Path):
+    about = {"frame_range": {"start": "0", "end": "999999999"}}
+    (tree / "meta.json").write_text(json.dumps({"cat": {"objects": {"1": about}}}))
+    meta = read_meta(tree / "meta.json")
+    tracemalloc.start()
+    with pytest.raises(
+        EvaluationError, match=r"sequence cat has frame 5, the ground truth has 00000 to 00004"
+    ):
+        evaluate(PROTOCOLS["lvos"](meta=meta), tree / "gt", tree / "pred", ["cat"])
+    assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    tracemalloc.stop()
+
+
 # ------------------------------------------------------------------------------------------------ memory, workers
 
 
