@@ -44,7 +44,14 @@ def read_ids(path: Path) -> Labels:
                     f"{path}: is an {image.mode} image, expected a palette PNG (mode P) whose indices are the "
                     "object ids; save the ids with a palette and convert nothing"
                 )
-            return np.array(image, dtype=np.uint8)
+            ids = np.zeros((image.height, image.width), np.uint8)
+            box = image.getbbox()
+            if (
+                box
+            ):  # what is background need not be copied out of Pillow: half the time of a small object's file
+                left, top, right, bottom = box
+                ids[top:bottom, left:right] = np.asarray(image.crop(box))
+            return ids
     except EvaluationError:
         raise
     except _BROKEN as error:

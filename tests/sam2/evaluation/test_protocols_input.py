@@ -225,6 +225,25 @@ def test_a_sequence_too_short_to_score_is_named(tree: Path):
         score(tree)
 
 
+@pytest.mark.parametrize(
+    "where", [(slice(0, 1), slice(0, 1)), (slice(19, 20), slice(29, 30)), (slice(0, 0), slice(0, 0))]
+)
+@pytest.mark.parametrize("how", ["palette", "transparent palette", "few colours", "grey", "black and white"])
+def test_ids_are_the_bytes_of_the_file_in_every_kind_of_png(
+    tmp_path: Path, how: str, where: tuple[slice, slice]
+):
+    ids = np.zeros((20, 30), np.uint8)
+    ids[where] = 1 if how in ("few colours", "black and white") else 200
+    image = Image.fromarray(ids * 255 if how == "black and white" else ids)
+    if "grey" not in how and "black" not in how:
+        image.putpalette(bytes(range(256)) * 3)
+    if how == "black and white":
+        image = image.convert("1")
+    extra = {"transparency": 0} if "transparent" in how else {"bits": 1} if how == "few colours" else {}
+    image.save(tmp_path / "a.png", **extra)
+    np.testing.assert_array_equal(read_ids(tmp_path / "a.png"), ids)
+
+
 # ------------------------------------------------------------------------------------------------ hostile files
 
 
