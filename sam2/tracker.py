@@ -49,8 +49,11 @@ class Tracker:
     store: torch.device | None = None
 
     def rows_on(self, device: torch.device) -> int:
-        """How many objects go through the model together."""
-        return self.max_rows or (4 if device.type == "cpu" else 16)
+        """How many objects go through the model together.
+
+        On a CPU one by one: it is filled by one, and then which others are tracked changes nothing, to the last bit.
+        """
+        return self.max_rows or (1 if device.type == "cpu" else 16)
 
     @property
     def rules(self) -> MemoryPolicy:
@@ -141,10 +144,12 @@ class Tracker:
     def _answers(self, features: Features, recalls: Sequence[Recall]) -> Iterator[Answer]:
         """The decoder's answer for each recalled past, in order."""
         answers: dict[int, Answer] = {}
-        for batch in self._batches(recalls, self.rows_on(features.s16.device)):
+        batches = [*self._batches(recalls, self.rows_on(features.s16.device))]
+        looked = self.model.look(features) if len(batches) > 1 and self.model.shapes is None else None
+        for batch in batches:
             rows = self._run(batch)
             found = [recalls[i].to(features.s16.device) for i in rows]
-            conditioned = self.model.attend(features, found)
+            conditioned = self.model.attend(features, found, looked)
             asked = no_prompt(len(rows), features.s16.device)
             output = self.model.decode(features, conditioned, asked, self.rules)
             scores = Scores(output)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import torch
 import torch.utils.checkpoint
@@ -46,8 +47,15 @@ class MemoryAttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, memory: Recalled, table: tuple[Tensor, Tensor]) -> Tensor:
         """Cells x (B or 1, h*w, C), one for each row of the memory or one for all -> (B, h*w, C)."""
+        return self.recall(self.look(x, table), memory, table)
+
+    def look(self, x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+        """The part that no memory has a share in: self-attention."""
         y = self.norm1(x)
-        x = x + self.dropout(self.self_attn(y, y, y, table))
+        return x + self.dropout(self.self_attn(y, y, y, table))
+
+    def recall(self, x: Tensor, memory: Recalled, table: tuple[Tensor, Tensor]) -> Tensor:
+        """The rest: attention to the memory, feed-forward."""
         keys = memory.tokens + memory.code
         y = self.cross_attn_image(
             self.norm2(x), keys, memory.tokens, table, memory.pointer_tokens, memory.keep
@@ -66,17 +74,29 @@ class MemoryAttention(nn.Module):
         self.norm = nn.LayerNorm(heads.width)
         self.recompute = False
 
-    def forward(self, s16: Tensor, position: Tensor, memory: Recalled) -> Tensor:
+    def forward(
+        self, s16: Tensor, position: Tensor, memory: Recalled, looked: Tensor | None = None
+    ) -> Tensor:
         """Raw map (B or 1, C, h, w) with its sine code (1, C, h, w) -> conditioned map (B, C, h, w).
 
-        Objects that look at one frame share its map: it goes through the first layer once until it meets memories.
+        `looked` is what `look` said of the same map.
         """
         height, width = s16.shape[-2:]
-        x = (s16 + 0.1 * position).flatten(2).transpose(1, 2)
+        x = (s16 + 0.1 * position).flatten(2).transpose(1, 2) if looked is None else looked
         table = rotary_table(s16.shape[1], height, width, s16.device)
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
+            run: Callable[..., Tensor] = layer if number or looked is None else self._first.recall
             if self.recompute and torch.is_grad_enabled():
-                x = torch.utils.checkpoint.checkpoint(layer, x, memory, table, use_reentrant=False)
+                x = torch.utils.checkpoint.checkpoint(run, x, memory, table, use_reentrant=False)
             else:
-                x = layer(x, memory, table)
+                x = run(x, memory, table)
         return self.norm(x).transpose(1, 2).unflatten(2, (height, width))
+
+    @property
+    def _first(self) -> MemoryAttentionLayer:
+        return cast(MemoryAttentionLayer, self.layers[0])
+
+    def look(self, s16: Tensor, position: Tensor) -> Tensor:
+        """Cells (B, h*w, C) as they are when they first meet a memory: the objects of a frame share them."""
+        table = rotary_table(s16.shape[1], s16.shape[2], s16.shape[3], s16.device)
+        return self._first.look((s16 + 0.1 * position).flatten(2).transpose(1, 2), table)

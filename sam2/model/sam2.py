@@ -76,17 +76,23 @@ class SAM2(nn.Module):
         """The map (B, C, h, w) of the frame at `place` in the light of `memory`."""
         return self.attend(features, [recall(memory, place, policy)])
 
-    def attend(self, features: Features, recalls: Sequence[Recall]) -> Tensor:
+    def look(self, features: Features) -> Tensor:
+        """The part of `attend` that is the same for all objects of a frame, (1, h*w, C)."""
+        return self.memory_attention.look(features.s16, features.position)
+
+    def attend(self, features: Features, recalls: Sequence[Recall], looked: Tensor | None = None) -> Tensor:
         """`condition` for objects that remember each for themselves.
 
         Args:
             features: of the frame, one row an object or one for all of them.
             recalls: of one form (`Recall.form`), their entries' rows together as many as those of `features`.
+            looked: of these features, from `look`, where it is there already.
         """
         if not recalls[0].maps and not recalls[0].pointers:
             return self.without_memory(features)
         recalled = self._recollect(recalls) if self.shapes is None else self._recollect_padded(recalls)
-        return self.memory_attention(features.s16, features.position, recalled.to(features.s16.dtype))
+        recalled = recalled.to(features.s16.dtype)
+        return self.memory_attention(features.s16, features.position, recalled, looked)
 
     def compile_for_tracking(self, shapes: FixedShapes | None = None, **options: Any) -> None:
         """Compile what every tracked frame runs, and pad so that it has one shape throughout.

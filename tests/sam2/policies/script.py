@@ -48,7 +48,12 @@ class ScriptedModel:
     def at(self, frame: int) -> None:
         self._frame = frame
 
-    def attend(self, features: Features, recalls: Sequence[Recall]) -> torch.Tensor:
+    def look(self, features: Features) -> torch.Tensor:
+        return features.s16
+
+    def attend(
+        self, features: Features, recalls: Sequence[Recall], looked: torch.Tensor | None = None
+    ) -> torch.Tensor:
         self._recalls = list(recalls)
         self.looked_at.setdefault(self._frame, []).extend(recalls)
         return features.s16
