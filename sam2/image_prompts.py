@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,17 @@ class StrayClickError(PromptError):
 
     def __init__(self, canvas: Canvas, point: Tensor) -> None:
         super().__init__(f"point {canvas.as_given(point)} is outside of {canvas}")
+
+
+class Names(NamedTuple):
+    """What the caller's arguments are called, for errors."""
+
+    points: str = "point_coords"
+    labels: str = "point_labels"
+    mask: str = "mask_input"
+
+
+_NAMES = Names()
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,8 @@ def build_prompt(
     labels: ArrayLike | Tensor | None = None,
     box: ArrayLike | Tensor | None = None,
     mask: ArrayLike | Tensor | None = None,
+    *,
+    names: Names = _NAMES,
 ) -> Prompt:
     """One prompt for B objects of an image.
 
@@ -79,28 +93,29 @@ def build_prompt(
             and 2 and 3 are the first and second corner of a box.
         box: x1, y1, x2, y2, (4,) for one object or (B, 4); may reach over the image's edge.
         mask: low-resolution logits of an earlier answer, (1, 4h, 4w) or (B, 1, 4h, 4w).
+        names: of the arguments as the caller has them.
 
     Raises:
         PromptError: naming the argument, what it is and what it should be. Also for an object without any prompt, one
             whose clicks are all more than a pixel outside of the image, and a box that has nothing of the image.
     """
     if points is None and labels is None and box is None and mask is None:
-        raise PromptError("no prompt: give point_coords with point_labels, box or mask_input")
+        raise PromptError(f"no prompt: give {names.points} with {names.labels}, box or {names.mask}")
     parts = []
     if box is not None:
         parts.append(_corners(canvas, box))
     if points is not None or labels is not None:
-        parts.append(_clicks(canvas, points, labels))
+        parts.append(_clicks(canvas, points, labels, names))
     objects = {len(part) for part, _ in parts}
     if len(objects) > 1:
         raise PromptError(
-            f"box is for {len(parts[0][0])} objects, point_coords for {len(parts[1][0])}; "
-            "give point_coords as BxNx2 with one row of points for each box"
+            f"box is for {len(parts[0][0])} objects, {names.points} for {len(parts[1][0])}; "
+            f"give {names.points} as BxNx2 with one row of points for each box"
         )
-    logits = None if mask is None else _logits(canvas, mask)
+    logits = None if mask is None else _logits(canvas, mask, names.mask)
     count = objects.pop() if objects else 1 if logits is None else len(logits)
     if logits is not None and len(logits) not in (1, count):
-        raise PromptError(f"mask_input is for {len(logits)} objects, the other prompts for {count}")
+        raise PromptError(f"{names.mask} is for {len(logits)} objects, the other prompts for {count}")
     if not parts:
         parts.append((torch.zeros(count, 0, 2), torch.zeros(count, 0)))
     kinds = torch.cat([kinds.to(canvas.device, torch.int64) for _, kinds in parts], dim=1)
@@ -131,22 +146,22 @@ def _check_something_asked(kinds: Tensor) -> None:
 
 
 def _clicks(
-    canvas: Canvas, points: ArrayLike | Tensor | None, labels: ArrayLike | Tensor | None
+    canvas: Canvas, points: ArrayLike | Tensor | None, labels: ArrayLike | Tensor | None, names: Names
 ) -> tuple[Tensor, Tensor]:
     if points is None or labels is None:
-        given, lacking = (
-            ("point_coords", "point_labels") if labels is None else ("point_labels", "point_coords")
-        )
+        given, lacking = names.points, names.labels
+        if points is None:
+            given, lacking = lacking, given
         raise PromptError(f"{given} without {lacking}; every point needs its label (1 object, 0 background)")
-    coords, kinds = _floats("point_coords", points), _floats("point_labels", labels)
+    coords, kinds = _floats(names.points, points), _floats(names.labels, labels)
     if coords.dim() not in (2, 3) or coords.shape[-1] != 2:
-        raise PromptError(f"point_coords has shape {_shape(coords)}, expected Nx2 or BxNx2 (x, y)")
+        raise PromptError(f"{names.points} has shape {_shape(coords)}, expected Nx2 or BxNx2 (x, y)")
     if kinds.shape != coords.shape[:-1]:
-        raise PromptError(f"point_labels has shape {_shape(kinds)}, but point_coords {_shape(coords)}")
+        raise PromptError(f"{names.labels} has shape {_shape(kinds)}, but {names.points} {_shape(coords)}")
     bad = kinds[~torch.isin(kinds, kinds.new_tensor((_PADDING, *_CLICKS, *_CORNERS)))]
     if len(bad):
         raise PromptError(
-            f"point_labels holds {bad[0].item():g}; expected 1 (object) or 0 (background); as in the reference, "
+            f"{names.labels} holds {bad[0].item():g}; expected 1 (object) or 0 (background); as in the reference, "
             "-1 (padding), 2 and 3 (first and second corner of a box) are taken as well"
         )
     coords, kinds = (coords[None], kinds[None]) if coords.dim() == 2 else (coords, kinds)
@@ -165,21 +180,22 @@ def _corners(canvas: Canvas, box: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
     boxes = boxes.reshape(-1, 4)
     right, bottom = (canvas.width, canvas.height) if canvas.normalize else (1, 1)
     for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        name = f"box {i}" if len(boxes) > 1 else "box"
         if x1 >= x2 or y1 >= y2:
             raise PromptError(
-                f"box {i} is ({x1:g}, {y1:g}, {x2:g}, {y2:g}); expected x1 < x2 and y1 < y2, not x, y, width, height"
+                f"{name} is ({x1:g}, {y1:g}, {x2:g}, {y2:g}); expected x1 < x2 and y1 < y2, not x, y, width, height"
             )
         if x1 >= right or y1 >= bottom or x2 <= 0 or y2 <= 0:
-            raise PromptError(f"box {i} is ({x1:g}, {y1:g}, {x2:g}, {y2:g}), all of it outside of {canvas}")
+            raise PromptError(f"{name} is ({x1:g}, {y1:g}, {x2:g}, {y2:g}), all of it outside of {canvas}")
     return canvas.place(boxes.view(-1, 2, 2)), torch.tensor([[2, 3]]).expand(len(boxes), 2)
 
 
-def _logits(canvas: Canvas, mask: ArrayLike | Tensor) -> Tensor:
-    logits = _floats("mask_input", mask)
+def _logits(canvas: Canvas, mask: ArrayLike | Tensor, name: str) -> Tensor:
+    logits = _floats(name, mask)
     side = canvas.size_px // 4
     if logits.dim() not in (3, 4) or logits.shape[-3:] != (1, side, side):
         raise PromptError(
-            f"mask_input has shape {_shape(logits)}, expected 1x{side}x{side} or Bx1x{side}x{side}: one of the "
+            f"{name} has shape {_shape(logits)}, expected 1x{side}x{side} or Bx1x{side}x{side}: one of the "
             "low-resolution logits that predict returned, kept as [k:k+1]"
         )
     return logits.reshape(-1, 1, side, side).to(canvas.device)

@@ -143,9 +143,9 @@ class StreamTracker:
         clock = _Clock()
         size = picture_size(frame)
         if self._features is not None and size != self._size:
-            found, first = ("x".join(map(str, s)) for s in (size, self._size))
+            given, first = ("x".join(map(str, s)) for s in (size, self._size))
             raise StreamError(
-                f"the frame is {found}, the first was {first} (height x width); resize it, or call reset() and point "
+                f"the frame is {given}, the first was {first} (height x width); resize it, or call reset() and point "
                 "at the objects again"
             )
         pixels = to_model_frame(frame, self._tracker.model.image_size)

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sam2.image_prompts import Canvas, PromptError, StrayClickError, build_prompt, stray_clicks
+from sam2.image_prompts import Canvas, Names, PromptError, StrayClickError, build_prompt, stray_clicks
 from sam2.types import Prompt
 
+_NAMES = Names("points", "labels", "mask")
 LOGIT_RANGE = 32.0  # of an earlier answer that goes in as a mask prompt
 
 
@@ -32,7 +33,7 @@ def clicks_and_box(
     """
     if points is None and labels is None and box is None:
         raise PromptError("no prompt: give points with labels, or a box")
-    prompt = build_prompt(canvas, points, labels, box)
+    prompt = build_prompt(canvas, points, labels, box, names=_NAMES)
     if len(prompt.points) != 1:
         raise PromptError(f"points for {len(prompt.points)} objects; a call is for one object")
     stray = stray_clicks(canvas, prompt.points, prompt.labels)

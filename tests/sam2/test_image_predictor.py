@@ -351,7 +351,7 @@ def test_a_batch_must_be_a_list_of_images(model):
         ({"point_coords": [[1, 2]], "point_labels": [0.5]}, r"point_labels holds 0\.5"),
         ({"point_coords": [[np.nan, 2]], "point_labels": [1]}, r"point_coords holds infinite or undefined"),
         ({"point_coords": "here", "point_labels": [1]}, r"point_coords is no array of numbers"),
-        ({"box": [30, 10, 20, 40]}, r"box 0 is \(30, 10, 20, 40\); expected x1 < x2"),
+        ({"box": [30, 10, 20, 40]}, r"box is \(30, 10, 20, 40\); expected x1 < x2"),
         ({"box": [[0, 0, 5, 5], [3, 3, 9, 3]]}, r"box 1 is \(3, 3, 9, 3\)"),
         ({"box": [1, 2, 3]}, r"box has shape 3, expected 4 or Nx4"),
         ({"box": np.zeros((0, 4))}, r"box has shape 0x4"),
@@ -393,10 +393,10 @@ def test_a_batch_must_be_a_list_of_images(model):
             r"point \(30, 20\) is outside of the frame; with normalize_coords=False .* fractions of its sides",
         ),
         ({"box": [[1, 1, 9, 9], [70, 5, 90, 20]]}, r"box 1 is \(70, 5, 90, 20\), all of it outside.*70 wide"),
-        ({"box": [5, -9, 30, 0]}, r"box 0 is \(5, -9, 30, 0\), all of it outside"),
+        ({"box": [5, -9, 30, 0]}, r"box is \(5, -9, 30, 0\), all of it outside"),
         (
             {"box": [1.5, 0, 2, 1], "normalize_coords": False},
-            r"box 0 is \(1\.5, 0, 2, 1\), all of it outside",
+            r"box is \(1\.5, 0, 2, 1\), all of it outside",
         ),
     ],
 )

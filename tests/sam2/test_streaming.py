@@ -208,7 +208,7 @@ def test_masks_of_several_objects_do_not_overlap_if_asked_for():
     [
         ({}, "no prompt"),
         ({"points": [[90, 10]], "labels": [1]}, r"\(90, 10\) is outside of the frame, 80 wide and 48 high"),
-        ({"points": [[9, 10]], "labels": [1, 0]}, "point_labels has shape 2"),
+        ({"points": [[9, 10]], "labels": [1, 0]}, "^labels has shape 2, but points 1x2"),
         ({"box": [30, 30, 10, 40]}, "expected x1 < x2"),
         ({"mask": np.zeros((4, 4), bool)}, "mask is 4x4, the frame is 48x80"),
         ({"mask": np.zeros((48, 80), bool), "box": [1, 1, 5, 5]}, "without points and box"),

@@ -360,7 +360,7 @@ def test_what_cannot_be_meant_is_one_line_and_exit_code_2(predict: Predict, tmp_
         "object 3 on frame 0: point (80, 20) is outside of the frame, 75 wide and 50 high",
     )
     refused(predict("--point -5,3"), "point (-5, 3) is outside of the frame")
-    refused(predict("--box 30,10,20,40"), "object 1 on frame 0: box 0 is (30, 10, 20, 40); expected x1 < x2")
+    refused(predict("--box 30,10,20,40"), "object 1 on frame 0: box is (30, 10, 20, 40); expected x1 < x2")
     refused(
         predict("--frame 6 --point 20,20"),
         "object 1 on frame 6: there is no frame 6; the video has frames 0 to 5",
