@@ -8,8 +8,9 @@ one stays a tracked frame; objects are independent. Held to the reference by tes
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,11 @@ class VideoSession:
         """Ids of all objects, in the order in which they came."""
         return list(self.objects)
 
+    @property
+    def cached_features(self) -> Mapping[int, Features]:
+        """What the model saw in the last few frames."""
+        return MappingProxyType(self._features)
+
     @torch.inference_mode()
     def add_points_or_box(
         self,
@@ -113,7 +119,7 @@ class VideoSession:
 
         self.objects[object_id] = obj
         obj.prompts[frame] = replace(prompt, mask_logits=None)
-        obj.masks.discard(frame)
+        obj.masks.pop(frame, None)
         obj.pending[frame] = Pending(answer, is_prompted)
         return self._show(frame, is_prompted)
 
@@ -131,7 +137,7 @@ class VideoSession:
         answer = self._ask(obj, frame, MaskPrompt(masks))
 
         self.objects[object_id] = obj
-        obj.masks.add(frame)
+        obj.masks[frame] = masks if self._store is None else masks.to(self._store)
         obj.prompts.pop(frame, None)
         obj.pending[frame] = Pending(answer, is_prompted)
         return self._show(frame, is_prompted)
@@ -142,6 +148,10 @@ class VideoSession:
             raise SessionError("a session that does not keep its past goes forward only (keep_past)")
         first = self._start() if start is None else start
         self._check_frame(first)
+        if count is not None and count < 0:
+            raise SessionError(
+                f"max_frame_num_to_track is {count}, expected 0 or more frames after the first"
+            )
         count = len(self.frames) if count is None else count
         if reverse:
             return range(first, max(first - count, 0) - 1, -1) if first > 0 else range(0)
@@ -281,7 +291,7 @@ class VideoSession:
 
     def _clear(self, obj: TrackedObject, frame: int) -> None:
         obj.prompts.pop(frame, None)
-        obj.masks.discard(frame)
+        obj.masks.pop(frame, None)
         obj.pending.pop(frame, None)
         answer = obj.answers.get(frame)
         if answer is None or not answer.is_prompted:

@@ -69,7 +69,7 @@ class TrackedObject:
     Attributes:
         track: its memory, under the policy's care.
         prompts: clicks and box of a frame, in model pixels.
-        masks: frames that were answered by a mask.
+        masks: what was given as the answer of a frame, bool (1, 1, S, S).
         pending: answers that are not remembered yet.
         answers: what was shown on every frame, and whether the frame is a prompted one.
         tracked: frames that tracking has passed, and whether it went backwards.
@@ -77,7 +77,7 @@ class TrackedObject:
 
     track: Track
     prompts: dict[int, Prompt] = field(default_factory=dict)
-    masks: set[int] = field(default_factory=set)
+    masks: dict[int, Tensor] = field(default_factory=dict)
     pending: dict[int, Pending] = field(default_factory=dict)
     answers: dict[int, Pending] = field(default_factory=dict)
     tracked: dict[int, bool] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class TrackedObject:
     @property
     def input_frames(self) -> list[int]:
         """Frames with a prompt, in order."""
-        return sorted(self.prompts.keys() | self.masks)
+        return sorted(self.prompts.keys() | self.masks.keys())
 
 
 class FrameMasks(NamedTuple):

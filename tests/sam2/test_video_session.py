@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sam2.image_prompts import PromptError
 from sam2.model.sam2 import SAM2
@@ -359,6 +360,76 @@ def test_the_state_can_be_read_as_the_reference_s_dict():
     assert outputs["non_cond_frame_outputs"][3]["pred_masks"].shape == (1, 1, 16, 16)
     with pytest.raises(KeyError, match="num_frames"):
         state["no such key"]
+
+
+def test_the_images_of_the_state_are_normalised_frames_made_when_asked_for():
+    predictor = tiny()
+    state = begun(predictor, frames=4)
+    images = state["images"]
+    pixels = np.array(Image.fromarray(video(4)[3]).resize((64, 64), Image.Resampling.BICUBIC)) / 255.0
+    expected = (pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]  # ImageNet's mean and deviation
+    for image in (images[3], images[-1], list(images)[3], images[1:][2]):
+        assert image.dtype == torch.float32
+        np.testing.assert_allclose(image, expected.transpose(2, 0, 1), atol=1e-5)
+    assert len(images) == 4 and images[4:].shape == (0, 3, 64, 64)
+    with pytest.raises(IndexError, match="no frame 4"):
+        images[4]
+    # what was given normalised comes back as it is
+    given = predictor.init_state(images[:], video_height=48, video_width=80)
+    assert torch.equal(given["images"][2], images[2]) and torch.equal(given["images"][0:4], images[:])
+
+
+def test_the_state_tells_its_prompts_pending_answers_and_settings():
+    predictor = tiny()
+    state = predictor.init_state(video(3), offload_state_to_cpu=True)
+    predictor.add_new_points_or_box(state, 0, "a", points=[[40, 12]], labels=[1], box=[10, 6, 70, 42])
+    predictor.add_new_mask(state, 1, "b", square(1))
+    clicks = state["point_inputs_per_obj"]
+    assert list(clicks) == [0, 1] and list(clicks[0]) == [0] and clicks[1] == {}
+    # pixels of the model, which is 64 wide and high; the frame is 80 wide and 48 high
+    assert clicks[0][0]["point_coords"].round().tolist() == [[[8, 8], [56, 56], [32, 16]]]
+    assert clicks[0][0]["point_labels"].tolist() == [[2, 3, 1]]
+    [(frame, mask)] = state["mask_inputs_per_obj"][1].items()
+    assert frame == 1 and mask.dtype == torch.float32 and state["mask_inputs_per_obj"][0] == {}
+    assert mask.sum() == pytest.approx(square(1).sum() * 64 * 64 / (48 * 80), rel=0.1)
+    assert list(state["temp_output_dict_per_obj"][0]["cond_frame_outputs"]) == [0]
+    assert list(state["temp_output_dict_per_obj"][1]["cond_frame_outputs"]) == [1]
+    predictor.propagate_in_video_preflight(state)
+    assert state["temp_output_dict_per_obj"][1] == {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+    image, seen = state["cached_features"][1]
+    assert image.shape == (1, 3, 64, 64)
+    assert torch.equal(seen["backbone_fpn"][2], state.features(1).s16)
+    assert state["storage_device"] == torch.device("cpu") and state["constants"] == {}
+    assert state["offload_state_to_cpu"] and state["offload_video_to_cpu"]
+    assert not begun(predictor)["offload_state_to_cpu"]
+    assert set(dict(state)) == set(state)
+    predictor.add_new_points_or_box(state, 1, "b", points=[[40, 12]], labels=[1])
+    assert state["mask_inputs_per_obj"][1] == {}  # clicks take a mask's place
+
+
+@pytest.mark.parametrize(
+    ("key", "method"),
+    [
+        ("images", "init_state"),
+        ("obj_ids", "remove_object"),
+        ("mine", "reset_state"),
+        ("device", r"to\(device\)"),
+    ],
+)
+def test_the_state_cannot_be_assigned_and_says_what_can_be_done(key, method):
+    state = begun(tiny())
+    with pytest.raises(TypeError, match=rf"state\['{key}'\] can be read only; .*{method}"):
+        state[key] = 3
+    with pytest.raises(TypeError, match=rf"state\['{key}'\] cannot be deleted; .*{method}"):
+        del state[key]
+
+
+def test_a_negative_number_of_frames_is_refused():
+    predictor = tiny()
+    state = begun(predictor)
+    with pytest.raises(SessionError, match="max_frame_num_to_track is -1, expected 0 or more"):
+        follow(predictor, state, max_frame_num_to_track=-1)
+    assert list(follow(predictor, state, max_frame_num_to_track=0)) == [0]
 
 
 def test_a_memory_policy_may_be_named():
