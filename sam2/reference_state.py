@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from operator import index as whole_number
-from typing import Any, NoReturn, overload
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class ReferenceState(VideoSession, Mapping[str, Any]):
         raise TypeError(f"state[{key!r}] cannot be deleted; to change it use {_METHODS.get(key, _CHANGES)}")
 
 
-class NormalisedImages(Sequence[Tensor]):
+class NormalisedImages:
     """The frames as the reference's `images` has them, float32 (3, S, S) after ImageNet normalisation.
 
     Each is made when it is asked for, on the device of the decoded frames (the host), and not kept.
@@ -63,11 +63,8 @@ class NormalisedImages(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._frames)
 
-    @overload
-    def __getitem__(self, frame: int) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, frame: slice) -> Tensor: ...
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[frame] for frame in range(len(self)))
 
     def __getitem__(self, frame: int | slice) -> Tensor:
         """One frame, also counted from the end; of a slice all frames at once, (T, 3, S, S)."""
