@@ -38,7 +38,7 @@ def address_of(source: str | os.PathLike[str] | int) -> Address:
     """Where FFmpeg finds a source.
 
     Args:
-        source: a path, a URL, a camera's number or device.
+        source: a path, a URL, a camera's number (also as text, where no file has that name) or device.
 
     Raises:
         SourceError: there is no such file or camera.
@@ -54,6 +54,8 @@ def address_of(source: str | os.PathLike[str] | int) -> Address:
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
         return _url(text)
     path = Path(text)
+    if not path.exists() and re.fullmatch(r"[0-9]{1,3}", text):
+        return _camera(int(text))
     if not path.exists():
         raise SourceError(f"{text}: no such file; for a camera give its number, for a stream its URL")
     if stat.S_ISCHR(path.stat().st_mode):

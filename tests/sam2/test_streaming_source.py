@@ -261,6 +261,14 @@ def test_no_password_is_told():
     )
 
 
+def test_digits_are_a_camera_unless_a_file_has_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=r"camera 97: "):
+        address_of("97")
+    (tmp_path / "97").write_bytes(b"")
+    assert address_of("97").file == str(tmp_path / "97")
+
+
 def test_a_camera_that_is_not_there_is_an_error():
     with pytest.raises(SourceError, match=r"camera 97: "):
         open_source(97)
