@@ -7,6 +7,7 @@ Source: the video predictor of facebookresearch/sam2, held by tests/sam2/test_vi
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -31,6 +32,7 @@ from sam2.variants import Variant
 from sam2.video_frames import open_frames
 from sam2.video_state import FrameMasks, SessionOptions
 
+_log = logging.getLogger(__name__)
 _FILLED_HOLES = 8  # pixels of a low-resolution mask, as released
 # frame, object ids, mask logits (O, 1, H, W); with scores also {"iou": (O,), "object": (O,)}
 Answer = tuple[Any, ...]
@@ -286,6 +288,7 @@ def build_sam2_video_predictor(
     model = ready(build(recipe, named["checkpoint"], make), device, mode)
     if vos_optimized:
         model.compile_for_tracking()
+        _log.warning("the model is compiled at its first frames: they take about a minute, on a CPU several")
     return model
 
 

@@ -73,6 +73,14 @@ def test_a_name_in_place_of_a_variant_is_answered_with_the_two_ways_to_a_predict
         SAM2VideoPredictor("sam2.1_t")
 
 
+def test_compiling_is_announced_once(monkeypatch, caplog):
+    monkeypatch.setattr(SAM2VideoPredictor, "compile_for_tracking", lambda self: None)
+    build_sam2_video_predictor("test", device="cpu", vos_optimized=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the model is compiled at its first frames: they take about a minute, on a CPU several"
+    ]
+
+
 def test_compiled_for_videos_it_gives_the_same_answers():
     plain = build_sam2_video_predictor("test", device="cpu")
     compiled = build_sam2_video_predictor("test", device="cpu")
