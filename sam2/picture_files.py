@@ -65,6 +65,10 @@ class PictureFiles:
         """How errors call a frame."""
         return f"{self._paths[frame]}, frame {frame}"
 
+    def file_name(self, frame: int) -> str:
+        """Of a frame, without its folder."""
+        return self._paths[frame].name
+
     def read(self, frame: int) -> Pixels:
         """One picture, upright RGB (H, W, 3).
 

@@ -149,6 +149,10 @@ class LazyFrames:
         """Frames a second, on average; None if they are pictures."""
         return self._pictures.fps if isinstance(self._pictures, VideoFile) else None
 
+    def file_name(self, frame: int) -> str | None:
+        """The file that a frame was read from; None where all frames are in one, or in none."""
+        return self._pictures.file_name(frame) if isinstance(self._pictures, PictureFiles) else None
+
     def picture(self, frame: int) -> Pixels:
         """A frame at the video's size, RGB (H, W, 3).
 

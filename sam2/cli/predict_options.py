@@ -104,7 +104,17 @@ def parse(argv: Sequence[str]) -> PredictOptions:
         prompts = gather(given.pop("words") or [])
     except PromptWordError as error:
         raise PredictError(str(error)) from error
-    return PredictOptions(prompts=tuple(prompts), **given)
+    return PredictOptions(prompts=tuple(prompts), video=_path(given.pop("video")), **given)
+
+
+def _path(video: str) -> Path:
+    """Where the video is; as a path, a URL would lose a slash."""
+    if "://" in video:
+        raise PredictError(
+            f"{video}: sam2 predict reads files and folders; download it first, or follow it as it comes with "
+            "sam2.streaming and sam2.streaming_source"
+        )
+    return Path(video)
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
@@ -150,9 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "video",
-        type=Path,
         metavar="VIDEO|FOLDER|IMAGE",
-        help="what to look at; images of a folder in the order of their names",
+        help="what to look at; images of a folder in the natural order of the names: 2 before 10",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder to fill, new or empty")
     replace = "replace an earlier prediction in DIR; other files there stay"

@@ -6,9 +6,10 @@ Frames go by one at a time: masks are written as they come, the overlay is drawn
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from sam2.cli.prediction_files import (
     output_folder,
     write_json,
 )
+from sam2.cli.prediction_warnings import warnings_for
 from sam2.cli.prompt_words import FramePrompt
 from sam2.cli.weights import Weights, find_weights
 from sam2.counted import counted
@@ -53,7 +55,7 @@ from sam2.evaluation.overlay import draw_masks, write_pictures
 from sam2.image_prompts import PromptError
 from sam2.model_config import find_recipe
 from sam2.pictures import FramesError
-from sam2.policies import PolicyError, find_policy
+from sam2.policies import Policy, PolicyError, find_policy
 from sam2.pretrained import PretrainedError
 from sam2.reference_settings import SettingError
 from sam2.variants import UnknownVariantError
@@ -122,6 +124,8 @@ class Prediction:
         )
         session = VideoSession(model, frames, switches, policy)
         prediction = Prediction(options, weights, frames, session)
+        for warning in warnings_for(options, weights):
+            print(f"warning: {warning}", file=sys.stderr)
         for prompt in options.prompts:
             prediction._ask(prompt)
         for order, _ in prediction.passes():
@@ -196,13 +200,17 @@ class Prediction:
             "model": self.weights.model,
             "image_size": self.session.tracker.model.image_size,
             "policy": options.policy,
+            "policy_settings": _settings(self.session.tracker.policy),
             "device": str(self.session.device),
             "direction": options.direction,
             "prompts": [prompt.as_json() for prompt in options.prompts],
         }
-        write_json(draft / SCORES, {"program": PROGRAM, **video, **run}, map(_scores, records))
+        write_json(draft / SCORES, {"program": PROGRAM, **video, **run}, map(self._scores, records))
         if options.rle:
             write_json(draft / MASKS_JSON, video, map(_masks, records))
+
+    def _scores(self, record: FrameRecord) -> dict[str, Any]:
+        return _scores(record, self.frames.file_name(record.frame))
 
     def _draw(self, draft: Path, records: Records) -> None:
         fps = self.options.fps or self.frames.fps or _PICTURES_FPS
@@ -226,9 +234,11 @@ class Prediction:
     def _summary(self, draft: Path, records: Records) -> str:
         files = sorted(path.name for path in draft.iterdir() if path.is_file())
         frames, count = records.frames, len(self.options.object_ids)
-        what = f"{count} object{'s' * (count > 1)} on frames {frames[0]} to {frames[-1]}"
+        when = f"frames {frames[0]} to {frames[-1]}" if len(frames) > 1 else f"frame {frames[0]}"
+        pngs = "PNGs" if len(records) > 1 else "PNG"
+        what = f"{count} object{'s' * (count > 1)} on {when}"
         if self.options.fits_palette:
-            return f"{what}: {', '.join([f'{MASKS}/ with {len(records)} PNGs', *files])}"
+            return f"{what}: {', '.join([f'{MASKS}/ with {len(records)} {pngs}', *files])}"
         return f"{what}: {', '.join(files)} (no {MASKS}/: PNGs hold ids up to {MAX_PALETTE_ID})"
 
 
@@ -243,13 +253,27 @@ def _numbers(scores: Tensor) -> list[float | None]:
     return [None if math.isnan(score) else score for score in scores.tolist()]
 
 
-def _scores(record: FrameRecord) -> dict[str, Any]:
+def _settings(policy: Policy) -> dict[str, Any]:
+    """Class and thresholds, as a file of configs/policy has them."""
+    kind = type(policy)
+    values = {f.name: getattr(policy, f.name) for f in fields(policy) if f.init}
+    plain = {
+        name: value
+        if isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))
+        else str(value)
+        for name, value in values.items()
+    }
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **plain}
+
+
+def _scores(record: FrameRecord, file: str | None) -> dict[str, Any]:
     rows = zip(record.object_ids, record.ious, record.object_logits, areas(record.packed), strict=True)
     objects = {
         str(object_id): {"iou": iou, "object_logit": logit, "area_px": area}
         for object_id, iou, logit, area in rows
     }
-    return {"frame": record.frame, "objects": objects}
+    named = {} if file is None else {"file": file}
+    return {"frame": record.frame, **named, "objects": objects}
 
 
 def _masks(record: FrameRecord) -> dict[str, Any]:
@@ -266,4 +290,8 @@ def _device(name: str | None) -> torch.device:
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise PredictError(f"--device {name}: {str(error).splitlines()[0]}") from error
+        # torch answers an unknown word with a list of all devices that it was ever built for
+        told = "" if "Expected one of" in str(error) else f" ({str(error).splitlines()[0]})"
+        raise PredictError(
+            f"--device {name}: there is no such device{told}; give cpu, cuda or cuda:N"
+        ) from error

@@ -104,6 +104,9 @@ def check_output(out: Path, force: bool) -> None:
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"--out {out} is a file; give a folder")
+    above = next((folder for folder in out.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise OutputError(f"--out {out}: {above} is a file, so no folder can be in it")
     if force or not out.exists():
         return
     if inside := next((path.name for path in out.iterdir() if not _DRAFT.fullmatch(path.name)), None):

@@ -157,6 +157,7 @@ def test_scores_are_the_models_and_the_report_says_what_ran(
         "model": "test",
         "image_size": 64,
         "policy": "reference",
+        "policy_settings": {"_target_": "sam2.policies.policy.Policy"},
         "device": "cpu",
         "direction": "forward",
         "prompts": [
@@ -270,6 +271,54 @@ def test_every_memory_policy_can_be_asked_for(predict: Predict, policy: str) -> 
     assert found["policy"] == policy and len(found["frames"]) == FRAMES
 
 
+def test_the_settings_of_a_policy_are_recorded(predict: Predict) -> None:
+    Path("mine.yaml").write_text("_target_: sam2.policies.samurai.Samurai\nalpha: 0.3\nmin_object: -.inf\n")
+    succeed(predict("--point 20,20 --policy mine.yaml --max-frames 1 --no-overlay"))
+    settings = scores()["policy_settings"]
+    assert scores()["policy"] == "mine.yaml" and settings["_target_"] == "sam2.policies.samurai.Samurai"
+    assert (settings["alpha"], settings["min_object"], settings["stable_frames"]) == (0.3, "-inf", 15)
+
+
+@pytest.mark.parametrize(
+    ("line", "warned"),
+    [
+        ("--point 20,20,-", True),
+        ("--point 20,20,- --point 40,20", False),
+        ("--point 20,20,- --box 10,10,30,30", False),
+        ("--point 20,20 --frame 1 --point 20,20,-", False),
+        ("--frame 1 --point 20,20 --frame 0 --point 20,20,-", True),
+        ("--frame 1 --point 20,20 --frame 0 --point 20,20,- --reverse", False),
+    ],
+)
+def test_an_object_that_begins_with_a_click_beside_it_is_warned_of(
+    predict: Predict, line: str, warned: bool
+) -> None:
+    said = succeed(predict(f"{line} --no-overlay --max-frames 2"))
+    assert ("warning: object 1 on frame 0: begins with a click beside it alone" in said) == warned
+
+
+@pytest.mark.parametrize(
+    ("config", "prompt", "warned"),
+    [
+        ({"prompts": {"point_start": 0.0}, "data": {"frames": 3}}, "--point 20,20", True),
+        ({"prompts": {"point_start": 0.0}, "data": {"frames": 3}}, "--box 10,10,30,30", True),
+        ({"prompts": {"point_start": 0.0}, "data": {"frames": 3}}, "--mask mask.png", False),
+        ({"prompts": {"point_start": 0.0}, "data": {"frames": 1}}, "--point 20,20", False),
+        ({"prompts": {"point_start": 0.5}, "data": {"frames": 3}}, "--point 20,20", False),
+    ],
+)
+def test_clicks_for_a_model_that_was_trained_from_masks_are_warned_of(
+    predict: Predict, weights: Path, config: dict[str, Any], prompt: str, warned: bool
+) -> None:
+    Image.fromarray(np.full((HEIGHT, WIDTH), 255, np.uint8)).save("mask.png")
+    Path("run/export").mkdir(parents=True)
+    Path("run/export/model.pt").write_bytes(weights.read_bytes())
+    Path("run/run.json").write_text("{}")
+    Path("run/config.yaml").write_text(json.dumps({"model": {"name": "test"}, **config}))
+    said = succeed(predict(f"{prompt} --max-frames 1 --no-overlay", model="--checkpoint run"))
+    assert ("warning: the model was trained from masks only (prompts: masks)" in said) == warned
+
+
 def test_a_mask_is_taken_as_it_is_and_our_own_files_can_be_prompts(predict: Predict) -> None:
     given = np.zeros((HEIGHT, WIDTH), np.uint8)
     given[8:32, 8:32] = 255
@@ -301,9 +350,11 @@ def test_a_folder_of_images_and_an_image_are_videos_too(predict: Predict, clip: 
     with av.open("out/overlay.mp4") as file:
         assert file.streams.video[0].average_rate == 10
     folder_says = labels(0)
-    succeed(predict("--point 20,20 --force", video=Path("frames/0.PNG")))
+    assert [frame["file"] for frame in scores()["frames"]] == ["0.PNG", "1.PNG", "2.PNG"]
+    said = succeed(predict("--point 20,20 --force", video=Path("frames/0.PNG")))
     assert tree(Path("out")) == ["masks/00000.png", "overlay.mp4", "overlay.png", "scores.json"]
     assert (labels(0) == folder_says).all()
+    assert "1 object on frame 0: masks/ with 1 PNG, " in said
     with Image.open("out/overlay.png") as image:
         assert image.size == (WIDTH, HEIGHT)
 
@@ -375,7 +426,14 @@ def test_what_cannot_be_meant_is_one_line_and_exit_code_2(predict: Predict, tmp_
     refused(predict("--point 20,20", video=Path("empty")), "empty")
     refused(predict("--point 20,20", video=Path("text.mp4")), "text.mp4")
     refused(predict("--point 20,20 --device cuda:99"), "--device cuda:99")
-    refused(predict("--point 20,20 --device toaster"), "--device toaster")
+    refused(
+        predict("--point 20,20 --device toaster"),
+        "--device toaster: there is no such device; give cpu, cuda or cuda:N",
+    )
+    result = RUNNER.invoke(app, ["predict", "https://a.org/clip.mp4", "--out", "out", "--point", "2,2"])
+    refused(result, "https://a.org/clip.mp4: sam2 predict reads files and folders; download it first")
+    result = RUNNER.invoke(app, ["predict", "text.mp4", "--out", "text.mp4/deep/out", "--point", "2,2"])
+    refused(result, "--out text.mp4/deep/out: text.mp4 is a file, so no folder can be in it")
     refused(predict("--point 20,20", model="--checkpoint missing.pt"), "missing.pt does not exist")
     assert predict("--point 20,20", model="").output.startswith(
         "error: no checkpoint: $SAM2_CHECKPOINT is not set"
