@@ -108,7 +108,7 @@ class ShardIndex:
             if listed.get(name) != present.get(name):
                 raise DataError(
                     f"{path}: {name} has {present.get(name, 'no')} bytes, the index says {listed.get(name, 'none')}; "
-                    f"restore the shard, or make the index again with `sam2 data index {root}`"
+                    + _remedy(root)
                 )
         return cls(root, columns)
 
@@ -230,10 +230,7 @@ class _OpenFile:
             raise DataError(f"{path}: cannot be opened ({error.strerror}); restore the shard") from error
         found = os.fstat(self.fd).st_size
         if found != size:
-            raise DataError(
-                f"{path}: has {found} bytes, its index says {size}; restore the shard, or make the index again "
-                f"with `sam2 data index {path.parent}`"
-            )
+            raise DataError(f"{path}: has {found} bytes, its index says {size}; " + _remedy(path.parent))
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`."""
@@ -249,3 +246,10 @@ class _OpenFile:
     def __del__(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
+
+
+def _remedy(root: Path) -> str:
+    return (
+        f"it was cut off or changed: restore it or convert again (`sam2 data check {root}` says what is damaged); "
+        f"if it was changed on purpose, `sam2 data index {root}` makes the index again"
+    )

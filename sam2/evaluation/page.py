@@ -14,6 +14,7 @@ from sam2.evaluation.files import write_atomically
 from sam2.evaluation.report import Report, Result, read_results
 
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".mp4": "video/mp4"}
+_NO_FACTS = ("format", "name")  # of run.json: for machines, and in the title
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
@@ -55,7 +56,11 @@ def page_of_run(folder: Path, title: str | None = None) -> Page:
     return Page(
         title=title or folder.name,
         report=read_results(results) if results.is_file() else None,
-        facts={k: str(v) for k, v in known.items() if isinstance(v, str | int | float) and len(str(v)) <= 80},
+        facts={
+            k: str(v)
+            for k, v in known.items()
+            if k not in _NO_FACTS and isinstance(v, str | int | float) and len(str(v)) <= 80
+        },
         curves=read_metrics(metrics) if metrics.is_file() else (),
         figures=[Figure(path, path.stem.replace("_", " ")) for path in pictures],
         config=config.read_text(encoding="utf-8") if config.is_file() else "",

@@ -60,7 +60,8 @@ def test_other_colours_can_be_asked_for_and_dark_ones_are_labelled_readably():
     masks[0, 50:150, 50:250] = True
     drawn = draw_masks(frame, masks, [3, 4], lambda _: (0, 0, 128)).astype(int)
     assert tuple(drawn[50, 60]) == (0, 0, 128)
-    assert (drawn == TEXT).all(axis=2).any()  # the number; the other object has no pixel and none
+    # the number, whose thin strokes a font may soften; the other object has no pixel and none
+    assert np.abs(drawn - TEXT).max(axis=2).min() < 60 < np.abs(drawn - (100, 100, 100)).max()
     assert tuple(drawn[0, 0]) == (80, 80, 80)
 
 
