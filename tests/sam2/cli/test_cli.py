@@ -30,7 +30,7 @@ def test_help_answers_at_once_without_torch(tmp_path: Path) -> None:
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "False"
-    for verb in ("train", "data", "predict", "export", "doctor", "recipes"):
+    for verb in ("train", "data", "predict", "eval", "export", "doctor", "recipes"):
         assert verb in done.stdout
     assert seconds < 5  # well under 1 s on an idle machine
 

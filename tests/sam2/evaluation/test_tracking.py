@@ -40,7 +40,8 @@ def test_a_bounded_memory_gives_what_an_endless_one_gives(model):
             seen = model.observe(normalise(frame[None])).expand(3)
             prompt = MaskPrompt(masks[:, None]) if t == 0 else None
             output, memory = model.step(seen, memory, Place(t, len(pixels)), model.policy, prompt)
-            assert torch.equal(bounded[t], output.low_res[:, 0])
+            # what the objects share is computed once here and for each of them there
+            torch.testing.assert_close(bounded[t], output.low_res[:, 0], rtol=1e-5, atol=1e-5)
     assert len(memory) == 9
 
 
