@@ -38,8 +38,8 @@ class Tracker:
     Attributes:
         model: in eval mode.
         policy: decides what is remembered and looked at.
-        max_rows: objects (times paths) that go through the model together; bounds memory, changes nothing else. By
-            default 16, and 4 on a CPU, whose caches hold no more: 8 objects are 8 % faster there in two batches.
+        max_rows: objects (times paths) that go through the model together; bounds memory. By default 16, and on a CPU
+            one: see `rows_on`. More are faster there for models of a few milliseconds, and change masks by rounding.
         store: where memories are kept; by default where they are made.
     """
 
