@@ -8,6 +8,7 @@ tests/sam2/evaluation/test_protocols.py.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,7 +29,7 @@ Frame = tuple[Ints, Floats, Ints, Ints]  # ids, (objects, measures), true and pr
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(ABC):
     """The rules that most benchmarks share: the inner frames, J and F, means over objects.
 
     Attributes:
@@ -63,9 +64,9 @@ class Protocol:
         found = score_frame(gt, pred)
         return found.ids, np.column_stack([found.j, found.f]), found.gt_area, found.pred_area
 
+    @abstractmethod
     def choose(self, measured: Measured) -> Choice:
         """The objects and frames that count."""
-        raise NotImplementedError
 
     def extras(self, series: Series) -> Numbers:
         """Further numbers of one object, in percent."""
