@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sam2.broken_images import BROKEN_IMAGE
 from sam2.pictures import FramesError, Pixels, as_rgb, check_same_size, checked_size
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -31,15 +31,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING = (5, 6, 7, 8)  # height and width swapped
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where warnings are errors
-)
 
 
 class PictureFiles:
@@ -131,7 +122,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             if image.format in _SEVERAL and getattr(image, "is_animated", False):
                 raise FramesError("holds several pictures; store them as one file each, or as a video")
             yield image
-    except _BROKEN as error:
+    except BROKEN_IMAGE as error:
         reason = str(error) if isinstance(error, FramesError) else f"not a picture that can be read ({error})"
         raise FramesError(f"{path}: {reason}; repair or remove the file") from error
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sam2.broken_images import BROKEN_IMAGE
 from sam2.evaluation.errors import EvaluationError
 
 MAX_PIXELS = 1 << 26  # a header can promise any number of them
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where warnings are errors
-)
 
 Labels = NDArray[np.uint8]
 
@@ -54,7 +43,7 @@ def read_ids(path: Path) -> Labels:
             return ids
     except EvaluationError:
         raise
-    except _BROKEN as error:
+    except BROKEN_IMAGE as error:
         raise EvaluationError(f"{path}: is no PNG that can be read ({error}); write it again") from error
 
 
