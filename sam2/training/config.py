@@ -317,6 +317,11 @@ def resolve(values: Mapping[str, Any], name: str) -> RunConfig:
     return config
 
 
+def is_complete(values: Mapping[str, Any]) -> bool:
+    """Whether nothing is left that must be given."""
+    return MISSING not in flatten(values).values()
+
+
 def unchecked(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     """All settings as plain mappings, for a look: what must still be given stands there as `???`.
 

@@ -69,9 +69,14 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             print(_usage(program), end="")
             return 0
         if invocation.show and not invocation.is_sweep:
-            from sam2.training.config import unchecked
+            from sam2.training.config import is_complete, unchecked
 
-            _show(unchecked(compose(invocation, is_complete=False), invocation.recipe.stem))
+            values = compose(invocation, is_complete=False)
+            _show(
+                to_plain(_settings(invocation, values))
+                if is_complete(values)
+                else unchecked(values, invocation.recipe.stem)
+            )
             return 0
 
         def check(values: Mapping[str, Any]) -> RunConfig:

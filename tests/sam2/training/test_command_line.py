@@ -255,6 +255,9 @@ def test_every_recipe_can_be_looked_at_before_anything_is_given(
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["optim"]["lr"] == 0.125 and shown["trainer"]["max_bad_steps"] == 10
     assert (shown["model"]["checkpoint"] == "???") == name.startswith("finetune")
+    if not name.startswith("finetune"):  # complete settings are held against each other, too
+        message = failure(capsys, name, "--cfg", "data.root=/x")
+        assert message.startswith("error: data.root and synthetic are both set")
     assert failure(capsys, name, "--cfg", "optim.lrr=1").startswith("error: unknown key 'optim.lrr'")
     assert not started
 
