@@ -20,6 +20,7 @@ from typing import Any
 import av
 import numpy as np
 import pycocotools.mask
+import threadpoolctl
 from numpy.typing import NDArray
 
 from data.claim import read_note, refuse_another, write_note
@@ -106,14 +107,18 @@ def generate(
     if workers == 1:
         records = _collect(map(write, range(count)), count, progress)
     else:
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a forked child may inherit locks of the caller's threads
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        # spawned, because a forked child may inherit locks of the caller's threads
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_use_one_thread) as pool:
             chunk = max(1, min(8, count // (4 * workers)))
             records = _collect(pool.map(write, range(count), chunksize=chunk), count, progress)
     write_note(_note(out, split), asked | {"clips": records})
     return _videos(out, asked)
+
+
+def _use_one_thread() -> None:
+    """Keep BLAS on the worker's own thread: where threads outnumber cores they spin for one another, for minutes."""
+    threadpoolctl.threadpool_limits(1)
 
 
 def _note(out: Path, split: str) -> Path:
