@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 ARGS ?=
 
 VENV := .venv
@@ -18,15 +19,16 @@ INSTALLED_TEST := $(VENV)/.installed-test-$(SUM)
 help:  ## show this list
 	@echo "make TARGET [PYTHON=python3.12] [PIP_ARGS='...']"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "PYTHON makes the virtual environment; PIP_ARGS goes to pip install (an index, a cache, ...)."
+	@echo "PYTHON makes the virtual environment; PIP_ARGS goes to pip install (an index, a cache, ...);"
+	@echo "WORKERS is the number of processes that test, with one thread and up to 6 GB each."
 
 demo: $(INSTALLED)  ## install, then generate videos, train, evaluate and report (ARGS='key=value ...')
 	@echo "== python train.py $(ARGS)"
 	@$(BIN)/python train.py $(ARGS)
 
-test: $(INSTALLED_TEST)  ## install the test extra, then run the fast tests (PYTEST_ARGS='-k NAME ...')
-	@echo "== pytest $(PYTEST_ARGS)"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(INSTALLED_TEST)  ## install the test extra, then run the fast tests (PYTEST_ARGS='-k NAME ...', WORKERS=4)
+	@echo "== pytest -n $(WORKERS) $(PYTEST_ARGS)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(INSTALLED_TEST)  ## check format and style
 	@echo "== ruff format --check, ruff check"
