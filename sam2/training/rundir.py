@@ -27,9 +27,9 @@ from typing import Any
 import yaml
 
 from sam2.evaluation.files import write_atomically
+from sam2.lock import locked
 from sam2.training.config import RunConfig, differences, digest, resolve
 from sam2.training.environment import Processes, git_state, hardware, packages
-from sam2.training.lock import locked
 from sam2.training.typed import ConfigError, to_plain
 
 FORMAT = "sam2-train/run/1"

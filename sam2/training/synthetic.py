@@ -16,8 +16,8 @@ from data.synthetic import PRESETS, generate
 from data.write import ConvertOptions, convert
 from sam2.counted import counted
 from sam2.evaluation.files import write_atomically
+from sam2.lock import locked
 from sam2.training.environment import usable_cores
-from sam2.training.lock import locked
 
 _DONE = "made.json"
 

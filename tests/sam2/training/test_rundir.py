@@ -108,7 +108,7 @@ def test_nobody_else_gets_into_a_directory_until_its_holder_is_killed(tmp_path: 
     code = """if True:
         import sys, time
         from pathlib import Path
-        from sam2.training.lock import locked
+        from sam2.lock import locked
         with locked(Path(sys.argv[1])):
             print("in", flush=True)
             time.sleep(60)
