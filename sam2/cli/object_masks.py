@@ -1,4 +1,4 @@
-"""Masks of one frame in and out of files: prompts drawn by hand, palette images of object ids, run lengths."""
+"""Masks of one frame in and out of files: prompts drawn by hand, run lengths."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
-from torch import Tensor
 
 
 class MaskFileError(ValueError):
@@ -65,38 +63,6 @@ def _read(path: Path, size: tuple[int, int]) -> tuple[NDArray[Any], bool]:
         raise MaskFileError(f"mask {path} is no image that can be read ({error})") from error
 
 
-def label_map(logits: Tensor, object_ids: Sequence[int]) -> NDArray[np.uint8]:
-    """Object ids by pixel (H, W), 0 where there is none; of several objects the one with the highest logit.
-
-    Args:
-        logits: (O, H, W), above zero on the object.
-        object_ids: 1 to 255, one an object.
-    """
-    best, which = logits.max(dim=0)
-    ids = torch.tensor(object_ids, dtype=torch.uint8, device=logits.device)
-    return torch.where(best > 0, ids[which], 0).cpu().numpy()
-
-
-def write_label_map(path: Path, labels: NDArray[np.uint8]) -> None:
-    """Write object ids (H, W) as a palette PNG in the colours of DAVIS, in a folder that may not exist yet."""
-    image = Image.fromarray(labels)
-    image.putpalette(PALETTE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, format="PNG")
-
-
-def read_label_map(path: Path) -> NDArray[np.uint8]:
-    """Object ids (H, W) as `write_label_map` wrote them."""
-    with Image.open(path) as image:
-        return np.array(image)
-
-
-def palette_colour(object_id: int) -> tuple[int, int, int]:
-    """Red, green and blue of an object in the files of `write_label_map`."""
-    red, green, blue = PALETTE[3 * object_id : 3 * object_id + 3]
-    return red, green, blue
-
-
 def run_lengths(masks: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Masks (O, H, W) as COCO's compressed run lengths, `{"size": [H, W], "counts": text}` each."""
     packed = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8))
@@ -111,15 +77,3 @@ def from_run_lengths(packed: Sequence[dict[str, Any]]) -> NDArray[np.bool_]:
 def areas(packed: Sequence[dict[str, Any]]) -> list[int]:
     """Pixels of each mask."""
     return [int(area) for area in coco.area(list(packed))]
-
-
-def _davis_palette() -> bytes:
-    """Colour i: its bits 0, 1, 2 are the highest bits of red, green, blue, the next three the second highest..."""
-    colours = np.zeros((256, 3), np.uint8)
-    for number in range(256):
-        for bit in range(8):
-            colours[number, bit % 3] |= (number >> bit & 1) << (7 - bit // 3)
-    return colours.tobytes()
-
-
-PALETTE = _davis_palette()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from sam2.cli.prompt_words import FramePrompt, PromptWordError, Word, gather
+from sam2.palette import HIGHEST_ID
 
 Direction = Literal["forward", "backward", "both"]
 
@@ -24,7 +25,6 @@ Examples:
   sam2 predict clip.mp4 --object 1 --box 300,0,500,400 --object 2 --point 80,90 --frame 40 --point 95,90 --out out
   sam2 predict photo.jpg --box 300,0,500,400 --out out --checkpoint runs/finetune_video/001-3fa9c1/export/model.pt
 """
-MAX_PALETTE_ID = 255
 _WITH_NUMBERS = ("--point", "--box", "--object", "--frame", "--size", "--max-frames", "--fps")
 
 
@@ -77,7 +77,7 @@ class PredictOptions:
             raise PredictError(f"--fps {self.fps:g}: expected a number of frames a second, above 0")
         if not self.fits_palette and not self.rle:
             raise PredictError(
-                f"--object {max(self.object_ids)}: palette images hold ids up to {MAX_PALETTE_ID}; use smaller ones, "
+                f"--object {max(self.object_ids)}: palette images hold ids up to {HIGHEST_ID}; use smaller ones, "
                 "or --rle, which then takes their place"
             )
 
@@ -89,7 +89,7 @@ class PredictOptions:
     @property
     def fits_palette(self) -> bool:
         """Whether a palette image can hold all ids."""
-        return max(self.object_ids) <= MAX_PALETTE_ID
+        return max(self.object_ids) <= HIGHEST_ID
 
 
 def parse(argv: Sequence[str]) -> PredictOptions:

@@ -24,14 +24,10 @@ from sam2.checkpoint import CheckpointError
 from sam2.cli.object_masks import (
     MaskFileError,
     areas,
-    label_map,
-    palette_colour,
-    read_label_map,
     read_mask,
     run_lengths,
-    write_label_map,
 )
-from sam2.cli.predict_options import MAX_PALETTE_ID, PredictError, PredictOptions
+from sam2.cli.predict_options import PredictError, PredictOptions
 from sam2.cli.prediction_files import (
     MASKS,
     MASKS_JSON,
@@ -51,9 +47,11 @@ from sam2.cli.prediction_warnings import warnings_for
 from sam2.cli.prompt_words import FramePrompt
 from sam2.cli.weights import Weights, find_weights
 from sam2.counted import counted
+from sam2.evaluation.label_maps import label_map, read_label_map, write_label_map
 from sam2.evaluation.overlay import draw_masks, write_pictures
 from sam2.image_prompts import PromptError
 from sam2.model_config import find_recipe
+from sam2.palette import HIGHEST_ID, palette_colour
 from sam2.pictures import FramesError
 from sam2.policies import Policy, PolicyError, find_policy
 from sam2.pretrained import PretrainedError
@@ -239,7 +237,7 @@ class Prediction:
         what = f"{count} object{'s' * (count > 1)} on {when}"
         if self.options.fits_palette:
             return f"{what}: {', '.join([f'{MASKS}/ with {len(records)} {pngs}', *files])}"
-        return f"{what}: {', '.join(files)} (no {MASKS}/: PNGs hold ids up to {MAX_PALETTE_ID})"
+        return f"{what}: {', '.join(files)} (no {MASKS}/: PNGs hold ids up to {HIGHEST_ID})"
 
 
 def _record(found: FrameMasks) -> FrameRecord:
