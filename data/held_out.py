@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -50,16 +49,12 @@ class HeldOutVideo:
         """(T, O, H, W), each object on its own."""
         return self.truth[:, None] == np.arange(1, len(self.object_ids) + 1)[:, None, None]
 
-    @property
-    def first_masks(self) -> Tensor:
-        """(O, S, S) bool: the objects on the first frame at model size; none is empty.
+    def __len__(self) -> int:
+        return len(self.frames)
 
-        Resized as training masks are; an object too small for that keeps the pixels it covers most.
-        """
-        side = self.frames.shape[-1]
-        own = torch.from_numpy(self.masks[0]).to(torch.uint8)[:, None] * 255
-        grey = F.interpolate(own, (side, side), mode="bilinear", antialias=True)[:, 0]
-        return (grey > 127) | ((grey == grey.amax((1, 2), keepdim=True)) & (grey > 0))
+    def __getitem__(self, frame: int) -> Tensor:
+        """A frame, (3, S, S) uint8."""
+        return self.frames[frame]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> HeldOutVideo:
         """The same video with its frames on another device."""

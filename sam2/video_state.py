@@ -19,7 +19,10 @@ class SessionError(RuntimeError):
 class Frames(Protocol):
     """The frames of a video at model size, decoded when asked for."""
 
-    size: tuple[int, int]
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the video."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from data.held_out import HeldOutVideo
 from sam2.evaluation.baselines import all_foreground, copy_first_mask, everything_foreground
+from sam2.evaluation.benchmark_run import Follower
 from sam2.evaluation.boundary import Bools
+from sam2.evaluation.following import Start, follow
 from sam2.evaluation.jf import Scores, score_masks, score_sequence
+from sam2.evaluation.label_maps import label_map
 from sam2.evaluation.overlay import Track
-from sam2.evaluation.tracking import id_map, track
 from sam2.model.sam2 import SAM2
 from sam2.policies import REFERENCE, Policy
 
@@ -58,18 +60,20 @@ def draw(model: SAM2, video: HeldOutVideo, max_objects: int, policy: Policy = RE
 
 def predict(
     model: SAM2, video: HeldOutVideo, max_objects: int, policy: Policy = REFERENCE
-) -> Iterator[NDArray[np.int32]]:
+) -> Iterator[NDArray[np.integer]]:
     """Label maps (H, W) in the numbers of `video.truth`, frame by frame; the first is the answer to the prompt."""
-    numbers = torch.arange(1, 1 + len(video.object_ids))
-    was_training = model.training
+    follower, was_training = Follower(model, policy=policy, max_rows=max_objects), model.training
     model.eval()
     try:
-        for logits in track(
-            model, video.frames, video.first_masks, len(video.frames), policy, max_objects=max_objects
-        ):
-            yield id_map(logits, numbers, video.size).to(torch.int32).cpu().numpy()
+        for shown in follow(follower.session(video), starts_of(video)):
+            yield label_map(shown.logits[:, 0], range(1, 1 + len(video.object_ids)))
     finally:
         model.train(was_training)
+
+
+def starts_of(video: HeldOutVideo) -> list[Start]:
+    """All objects on the first frame, in the numbers of `video.truth`."""
+    return [Start(number, 0, mask) for number, mask in enumerate(video.masks[0], 1)]
 
 
 def gather(own: Mapping[str, dict[int, Scores]]) -> ByVideo:

@@ -41,14 +41,10 @@ def test_tracking_starts_where_the_first_object_appears(tmp_path):
     np.testing.assert_array_equal(video.masks, masks[2:, 1:2])
 
 
-def test_no_first_mask_is_lost_at_model_size(tmp_path):
-    masks = np.zeros((2, 2, 64, 128), bool)
-    masks[:, 0, 10:40, 10:60] = True
-    masks[:, 1, 50, 100] = True
-    first = given(tmp_path / "sav", masks).first_masks
-    assert first.shape == (2, 32, 32) and first.dtype == torch.bool
-    assert first[0].sum() == pytest.approx(30 * 50 / 8, rel=0.05)
-    assert first[1].nonzero().tolist() == [[25, 25]]
+def test_a_video_is_its_frames_at_model_size(tmp_path):
+    video = given(tmp_path / "sav", np.ones((3, 1, 32, 64), bool))
+    assert len(video) == 3 and video.size == (32, 64)
+    assert all(torch.equal(video[t], video.frames[t]) and video[t].shape == (3, 32, 32) for t in range(3))
 
 
 def test_a_video_without_any_object_is_named_at_once(tmp_path):

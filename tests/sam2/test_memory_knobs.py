@@ -11,7 +11,8 @@ from data.clip import ClipBatch
 from data.prompts import PromptPlan, PromptPolicy, SimulatedUser
 from sam2.build_sam import build_sam2
 from sam2.checkpoint import CheckpointError, export
-from sam2.evaluation.tracking import track
+from sam2.evaluation.benchmark_run import Follower
+from sam2.evaluation.following import Start, follow
 from sam2.model.memory_bank import INFERENCE, MemoryPolicy, fitted
 from sam2.model.sam2 import SAM2
 from sam2.model_config import find_recipe
@@ -22,6 +23,7 @@ from sam2.training.module import TrainingModule
 from sam2.training.typed import ConfigError, from_mapping
 from sam2.training.unroll import training_loss
 from sam2.variants import VARIANTS, Heads
+from sam2.video_frames import open_frames
 
 
 def batch(frames: int = 7) -> ClipBatch:
@@ -57,10 +59,11 @@ def test_a_model_of_other_memory_trains_exports_and_loads_back(tmp_path, dim, sl
     settings = [f"++model.memory_encoder.out_dim={dim}", f"++model.num_maskmem={slots}"]
     loaded = build_sam2("test", tmp_path / "model.pt", device="cpu", hydra_overrides_extra=settings)
     assert loaded.variant.heads == model.variant.heads and loaded.policy.slots == slots
-    frames, first = clip.frames[:, 0], clip.masks[0]
-    with torch.no_grad():
-        for ours, theirs in zip(track(model, frames, first, 7), track(loaded, frames, first, 7), strict=True):
-            assert torch.equal(ours, theirs)
+    pixels = clip.frames[:, 0].permute(0, 2, 3, 1).numpy()
+    starts = [Start(o, 0, mask) for o, mask in enumerate(clip.masks[0].numpy(), 1)]
+    shown = [list(follow(Follower(m).session(open_frames(pixels, 64)), starts)) for m in (model, loaded)]
+    assert len(shown[0]) == 7
+    assert all(torch.equal(ours.logits, theirs.logits) for ours, theirs in zip(*shown, strict=True))
 
 
 def test_a_file_with_settings_says_it_as_well(tmp_path):
