@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam2.cli.eval_run import EPILOG, failed, make, run
 from sam2.counted import counted
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
-    help="Score masks by the rules of a benchmark.",
+    help="Run models on benchmarks, score masks.",
 )
 NONE = "none"
 
@@ -31,7 +32,11 @@ class OptionError(ValueError):
 
 @app.callback()
 def options() -> None:
-    """Score masks by the rules of a benchmark."""
+    """Run models on benchmarks, score masks."""
+
+
+app.command(epilog=EPILOG)(run)
+app.command()(make)
 
 
 @app.command(
@@ -89,7 +94,7 @@ def score(
         rules = _rules(protocol, gt, meta, unseen, all_frames, as_published)
         only = _names(sequences)
     except (ValueError, OSError) as error:
-        raise _failed(error, 2) from error
+        raise failed(error, 2) from error
     try:
         from rich.console import Console
 
@@ -106,19 +111,13 @@ def score(
             for name, content in official_files(found).items():
                 write_atomically(csv / name, content)
     except (ValueError, OSError) as error:
-        raise _failed(error, 1) from error
+        raise failed(error, 1) from error
     except KeyboardInterrupt as error:
         typer.echo("stopped; nothing was written", err=True)
         raise typer.Exit(130) from error
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     Console(highlight=False, markup=False).print(table(found, worst_first, rows))
-
-
-def _failed(error: Exception, code: int) -> typer.Exit:
-    """One line for a mistake, and the exit."""
-    typer.echo(f"error: {error}", err=True)
-    return typer.Exit(code)
 
 
 def _refuse_to_overwrite(

@@ -10,10 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -40,6 +40,25 @@ class Published:
 
 
 @dataclass(frozen=True)
+class MadeUp:
+    """How files are called and which masks are public, for made-up data in a benchmark's layout.
+
+    Attributes:
+        name: of a video, a format of `number` and `letters`.
+        first_number: in the name of the first frame.
+        step: from one frame's number to the next.
+        digits: of the number.
+        public_truth: all, those of the `first` frame, or those on which objects start (`starts`).
+    """
+
+    name: str
+    first_number: int
+    step: int
+    digits: int
+    public_truth: Literal["all", "first", "starts"]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a benchmark is.
 
@@ -61,6 +80,7 @@ class Manifest:
         names_sha256: of the sorted names, one a line; None if the list comes with the download alone.
         name_pattern: that all names match.
         counts_source: where the counts stand.
+        made_up: how to make data of its layout.
         published: numbers to compare with.
     """
 
@@ -81,7 +101,8 @@ class Manifest:
     names_sha256: str | None
     name_pattern: str
     counts_source: str
-    published: tuple[Published, ...] = field(default=())
+    made_up: MadeUp
+    published: tuple[Published, ...] = ()
 
 
 def benchmarks() -> tuple[str, ...]:
@@ -104,10 +125,8 @@ def manifest(name: str) -> Manifest:
     numbers = tuple(
         Published(row["model"], row["prompt"], row["J&F"], row["source"]) for row in content.pop("published")
     )
-    content["inside"] = tuple(content["inside"])
-    return Manifest(
-        **{f.name: content[f.name] for f in fields(Manifest) if f.name in content}, published=numbers
-    )
+    content |= {"inside": tuple(content["inside"]), "made_up": MadeUp(**content["made_up"])}
+    return Manifest(**content, published=numbers)
 
 
 def hash_of_names(names: Sequence[str]) -> str:

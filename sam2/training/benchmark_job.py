@@ -1,0 +1,354 @@
+"""Evaluate a model on a benchmark: settings in; masks, scores and the published numbers beside them out.
+
+`sam2 eval run` and `python train.py recipes/eval_NAME.yaml` are this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.console import Console, Group
+from rich.table import Table
+
+from data.clip import DataError
+from data.held_out import HeldOut, HeldOutVideo
+from sam2.build_sam import build_sam2_video_predictor
+from sam2.checkpoint import CheckpointError
+from sam2.cli.weights import Weights, find_weights
+from sam2.counted import counted
+from sam2.evaluation.benchmark import Data, Manifest, Video, check_official, manifest, open_benchmark
+from sam2.evaluation.benchmark_run import RESULTS, Follower, Predictions, share
+from sam2.evaluation.errors import EvaluationError
+from sam2.evaluation.files import write_atomically
+from sam2.evaluation.following import PROMPTS
+from sam2.evaluation.label_maps import write_label_map
+from sam2.evaluation.meta import find_unseen, read_names
+from sam2.evaluation.protocols import PROTOCOLS, Protocol
+from sam2.evaluation.score import evaluate
+from sam2.evaluation.scorecard import as_json, table
+from sam2.lock import locked
+from sam2.model_config import find_recipe
+from sam2.policies import PolicyError, find_policy
+from sam2.pretrained import PretrainedError
+from sam2.reference_settings import SettingError
+from sam2.training.environment import Processes, processes
+from sam2.training.held_out import starts_of
+from sam2.variants import UnknownVariantError
+from sam2.video_state import Frames
+
+log = logging.getLogger(__name__)
+
+SHARDS = "shards:"
+MISTAKES = (  # whose message says all
+    CheckpointError,
+    DataError,
+    EvaluationError,
+    OSError,
+    PolicyError,
+    PretrainedError,
+    SettingError,
+    UnknownVariantError,
+)
+_SHARDS_PROTOCOL = "davis2017"
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What to evaluate, on what, and how.
+
+    Attributes:
+        checkpoint: weight file, run directory, id of a released model, or "random".
+        dataset: a benchmark's name, or shards:PATH for videos of one's own.
+        root: folder of the benchmark's download.
+        out: folder for the masks and results; null: runs/eval/DATASET-MODEL-PROMPT-POLICY.
+        model: its name or configuration file, where the weights do not tell.
+        prompt: how objects are pointed at on their first frame: mask, box, click1, click3 or click5.
+        policy: memory policy, by name or YAML file.
+        image_size: side of the model's input in pixels; null: the model's own.
+        precision: of the model's arithmetic; null: bfloat16 on a GPU, float32 elsewhere.
+        device: null: a GPU if there is one.
+        max_rows: objects that go through the model together; null: as the device likes it.
+        frames: folder of frames in place of the benchmark's, such as the same videos at their full rate.
+        sequences: names of videos with commas, or a file of names: evaluate these alone.
+        unofficial: take a folder that is not the benchmark as published; the results say so.
+        share: K/N: predict the K-th of N shares alone; whoever finishes last scores. Null: as torchrun or srun say.
+        workers: processes that score.
+        archive: also make the zip file that the benchmark's server takes.
+        overwrite: replace predictions that were made in another way.
+    """
+
+    checkpoint: str
+    dataset: str
+    root: Path | None = None
+    out: Path | None = None
+    model: str | None = None
+    prompt: str = "mask"
+    policy: str = "reference"
+    image_size: int | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
+    device: str | None = None
+    max_rows: int | None = None
+    frames: Path | None = None
+    sequences: str | None = None
+    unofficial: bool = False
+    share: str | None = None
+    workers: int = 1
+    archive: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.prompt not in PROMPTS:
+            raise ValueError(f"prompt is {self.prompt!r}; choose one of {', '.join(PROMPTS)}")
+        if self.workers < 1:
+            raise ValueError(f"workers is {self.workers}; it must be at least 1")
+        if self.is_shards == (self.root is not None):
+            raise ValueError(
+                "root belongs to a benchmark, shards:PATH is a folder itself; leave root out"
+                if self.root
+                else f"root is not set: name the folder of the download of {self.dataset}"
+            )
+        if self.is_shards and (self.frames or self.unofficial):
+            raise ValueError("frames and unofficial belong to a benchmark, not to shards:PATH")
+
+    @property
+    def is_shards(self) -> bool:
+        """Whether the videos are one's own."""
+        return self.dataset.startswith(SHARDS)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process left: its part of the masks, and the results if it was the last one."""
+
+    folder: Path
+    results: dict[str, Any] | None = None
+    archive: Path | None = None
+
+
+def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
+    """Predict this process's videos; score all of them if none is left to the others.
+
+    Raises:
+        EvaluationError: the data are not as they should be, or the folder holds other predictions.
+        CheckpointError, PolicyError, ...: see `find_weights` and `find_policy`.
+    """
+    about = None if config.is_shards else manifest(config.dataset)
+    policy, rank, world = find_policy(config.policy), *_place(config, processes())
+    weights = find_weights(config.checkpoint, config.model)
+    overrides = [] if config.image_size is None else [f"++model.image_size={config.image_size}"]
+    size = find_recipe(weights.model, overrides).variant.image_size
+    data = _data(config, about, size)
+    if about is not None and not config.unofficial and config.sequences is None:
+        check_official(about, data)
+    device = _device(config, rank)
+    precision = config.precision or ("bfloat16" if device.type == "cuda" else "float32")
+    settings = {
+        "dataset": config.dataset,
+        "official": about is not None and not config.unofficial and config.sequences is None,
+        "videos": len(data.videos),
+        "names_sha256": data.names_sha256,
+        "model": weights.model,
+        "checkpoint": "random" if weights.path is None else weights.path.name,
+        "checkpoint_sha256": None if weights.path is None else _sha256(weights.path),
+        "image_size": size,
+        "prompt": config.prompt,
+        "policy": config.policy,
+        "precision": precision,
+    }
+    out = config.out or _folder(config, weights)
+    predictions = Predictions(out, data.videos)
+    if config.overwrite and world > 1:
+        raise EvaluationError(f"several processes cannot overwrite {out} together; remove it first")
+    predictions.begin(settings, config.overwrite)
+    todo = predictions.missing(share(data.videos, rank, world))
+    console.print(
+        f"{out}: {len(data.videos)} videos, {len(todo)} to do here; {weights} on {device}, {precision}"
+    )
+    if todo:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # random weights are the same every time
+            model = build_sam2_video_predictor(
+                weights.model, weights.path, device, hydra_overrides_extra=overrides
+            )
+        dtype = torch.bfloat16 if precision == "bfloat16" else None
+        follower = Follower(model, config.prompt, policy, dtype, config.max_rows)
+        _predict(predictions, todo, follower)
+    if predictions.missing():
+        console.print(
+            f"{len(predictions.missing())} videos are left to others; the last to finish scores, or this command again"
+        )
+        return Ended(out)
+    with locked(out, wait=True):
+        return _conclude(config, about, data, predictions, settings, console)
+
+
+def _predict(predictions: Predictions, todo: list[Video], follower: Follower) -> None:
+    frames = sum(video.weight for video in todo)
+    done = 0
+    with counted("following", "frames") as progress:
+        for video in todo:
+
+            def one(name: str, now: int, total: int, before: int = done) -> None:
+                progress(before + now, frames)
+
+            predictions.predict(video, follower, one)
+            done += video.weight
+            progress(done, frames)
+            log.info("%s: %d frames", video.name, video.weight)
+
+
+def _conclude(
+    config: BenchmarkConfig,
+    about: Manifest | None,
+    data: Data,
+    predictions: Predictions,
+    settings: Mapping[str, Any],
+    console: Console,
+) -> Ended:
+    """Pack, score and report."""
+    archive = None
+    if about is not None and about.archive is not None and config.archive:
+        archive = predictions.pack(about.archive, f"{about.name}.zip")
+        console.print(f"for {about.server}: {archive}")
+    if not data.is_scorable:
+        console.print(f"{data.truth}: has not the true masks of all frames, so nothing is scored here")
+        return Ended(predictions.path, None, archive)
+    rules = _rules(_SHARDS_PROTOCOL if about is None else about.protocol, data)
+    truth = predictions.truth if about is None else data.truth
+    names = [video.name for video in data.videos]
+    with counted("scoring", "frames") as progress:
+        found = evaluate(rules, truth, predictions.masks, names, config.workers, progress)
+    answers = predictions.answers()
+    seconds = sum(float(answer["seconds"]) for answer in answers.values())
+    frames = sum(int(answer["frames"]) for answer in answers.values())
+    speed = {"frames": frames, "seconds": round(seconds, 3), "fps": round(frames / max(seconds, 1e-9), 3)}
+    published = _published(about, settings)
+    results = {**as_json(found), "run": {**settings, "speed": speed}, "published": published}
+    write_atomically(predictions.path / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
+    for note in found.notes:
+        console.print(f"note: {note}")
+    console.print(Group(table(found, True, 10), *_comparison(results, published)))
+    console.print(f"results    {predictions.path / RESULTS}")
+    return Ended(predictions.path, results, archive)
+
+
+def _published(about: Manifest | None, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What others have reported for this benchmark and prompt, the same model first."""
+    rows = () if about is None else (row for row in about.published if row.prompt == settings["prompt"])
+    ordered = sorted(rows, key=lambda row: row.model != settings["model"])
+    return [{"model": row.model, "J&F": row.jf, "source": row.source} for row in ordered]
+
+
+def _comparison(results: Mapping[str, Any], published: list[dict[str, Any]]) -> list[Table]:
+    if not published:
+        return []
+    official = "" if results["run"]["official"] else " (not on the whole benchmark: no comparison)"
+    each = Table(title=f"published{official}", title_justify="left")
+    for name in ("model", "J&F", "ours", "source"):
+        each.add_column(name, justify="right" if name in ("J&F", "ours") else "left")
+    for row in published:
+        same = row["model"] == results["run"]["model"]
+        each.add_row(
+            row["model"], f"{row['J&F']:.1f}", f"{results['J&F']:.1f}" if same else "", row["source"]
+        )
+    return [each]
+
+
+def _place(config: BenchmarkConfig, around: Processes) -> tuple[int, int]:
+    """Which share of how many is this process's."""
+    if config.share is None:
+        return around.rank, around.world
+    first, _, last = config.share.partition("/")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise EvaluationError(f"share is {config.share!r}; expected K/N with K from 1 to N, such as 2/8")
+    return int(first) - 1, int(last)
+
+
+def _device(config: BenchmarkConfig, rank: int) -> torch.device:
+    """The device that was named, else this process's GPU, else the CPU."""
+    if config.device is not None:
+        try:
+            return torch.zeros(1, device=config.device).device
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise EvaluationError(
+                f"device {config.device}: there is none; give cpu, cuda or cuda:N"
+            ) from error
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+    return torch.device("cuda", int(local) % torch.cuda.device_count())
+
+
+def _folder(config: BenchmarkConfig, weights: Weights) -> Path:
+    name = Path(config.dataset.removeprefix(SHARDS)).resolve().name if config.is_shards else config.dataset
+    policy = Path(config.policy).stem
+    return Path("runs") / "eval" / f"{name}-{Path(weights.model).stem}-{config.prompt}-{policy}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rules(name: str, data: Data) -> Protocol:
+    """The protocol with what the benchmark says beside its masks."""
+    kind = PROTOCOLS[name]
+    unseen = find_unseen(data.truth) if kind.uses_unseen else None
+    return kind(
+        meta=data.meta if kind.uses_meta else None, unseen=None if unseen is None else read_names(unseen)
+    )
+
+
+def _data(config: BenchmarkConfig, about: Manifest | None, size: int) -> Data:
+    """All videos, or those that were asked for."""
+    if about is None:
+        data = _shards(Path(config.dataset.removeprefix(SHARDS)), size)
+    else:
+        data = open_benchmark(about, Path(config.root or ""), config.frames)
+    if config.sequences is None:
+        return data
+    path = Path(config.sequences)
+    names = (
+        read_names(path)
+        if path.is_file()
+        else frozenset(n.strip() for n in config.sequences.split(",") if n.strip())
+    )
+    known = {video.name for video in data.videos}
+    if not names or names - known:
+        raise EvaluationError(
+            f"sequences: {min(names - known, default='nothing')} is not among {len(known)} videos"
+        )
+    return Data(tuple(v for v in data.videos if v.name in names), data.truth, data.meta, data.is_scorable)
+
+
+def _shards(root: Path, size: int) -> Data:
+    """One's own videos, each from the first frame on which an object is visible, as training evaluates them."""
+    held_out = HeldOut.open(root, size)
+    load = lru_cache(maxsize=1)(held_out.__getitem__)
+    samples = [held_out.index[k] for k in range(len(held_out))]
+    videos = [_shard_video(load, k, sample.key, sample.n_frames) for k, sample in enumerate(samples)]
+    return Data(tuple(sorted(videos, key=lambda video: video.name)), root, None, True)
+
+
+def _shard_video(load: Callable[[int], HeldOutVideo], k: int, name: str, length: int) -> Video:
+    def frames(_: int) -> Frames:
+        return load(k)
+
+    def wanted() -> dict[int, str]:
+        return {t: f"{t:05d}" for t in range(len(load(k)))}
+
+    def write_truth(folder: Path) -> None:
+        for t, ids in enumerate(load(k).truth):
+            write_label_map(folder / f"{t:05d}.png", ids.astype(np.uint8))
+
+    return Video(name, frames, lambda: starts_of(load(k)), wanted, length, None, write_truth)
