@@ -95,8 +95,9 @@ def run(
         from rich.console import Console
 
         from sam2.evaluation.errors import EvaluationError
-        from sam2.training.benchmark_job import MISTAKES, BenchmarkConfig, run_benchmark
-        from sam2.training.typed import ConfigError, from_mapping
+        from sam2.training.benchmark_config import resolve_evaluation
+        from sam2.training.benchmark_job import MISTAKES, run_benchmark
+        from sam2.training.typed import ConfigError
 
         given = {
             "checkpoint": checkpoint,
@@ -118,7 +119,7 @@ def run(
             "overwrite": overwrite,
         }
         try:
-            config = from_mapping(BenchmarkConfig, given)
+            config = resolve_evaluation(given)
         except ConfigError as error:
             raise failed(error, 2) from error
         run_benchmark(config, Console(highlight=False, markup=False, soft_wrap=True))

@@ -12,12 +12,9 @@ import numpy as np
 
 from sam2.evaluation.boundary import Bools
 from sam2.evaluation.clicks import next_click
+from sam2.evaluation.prompts import BOX, CLICKS, MASK, PROMPTS
 from sam2.video_session import VideoSession
 from sam2.video_state import FrameMasks
-
-MASK, BOX = "mask", "box"
-CLICKS = {"click1": 1, "click3": 3, "click5": 5}
-PROMPTS = (MASK, BOX, *CLICKS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ from sam2.evaluation.benchmark import Data, Manifest, Video, check_official, man
 from sam2.evaluation.benchmark_run import RESULTS, Follower, Predictions, share
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
-from sam2.evaluation.following import PROMPTS
 from sam2.evaluation.label_maps import write_label_map
 from sam2.evaluation.meta import find_unseen, read_names
 from sam2.evaluation.protocols import PROTOCOLS, Protocol
@@ -41,6 +40,7 @@ from sam2.model_config import find_recipe
 from sam2.policies import PolicyError, find_policy
 from sam2.pretrained import PretrainedError
 from sam2.reference_settings import SettingError
+from sam2.training.benchmark_config import SHARDS, BenchmarkConfig
 from sam2.training.environment import Processes, processes
 from sam2.training.held_out import starts_of
 from sam2.variants import UnknownVariantError
@@ -48,7 +48,6 @@ from sam2.video_state import Frames
 
 log = logging.getLogger(__name__)
 
-SHARDS = "shards:"
 MISTAKES = (  # whose message says all
     CheckpointError,
     DataError,
@@ -60,70 +59,6 @@ MISTAKES = (  # whose message says all
     UnknownVariantError,
 )
 _SHARDS_PROTOCOL = "davis2017"
-
-
-@dataclass(frozen=True)
-class BenchmarkConfig:
-    """What to evaluate, on what, and how.
-
-    Attributes:
-        checkpoint: weight file, run directory, id of a released model, or "random".
-        dataset: a benchmark's name, or shards:PATH for videos of one's own.
-        root: folder of the benchmark's download.
-        out: folder for the masks and results; null: runs/eval/DATASET-MODEL-PROMPT-POLICY.
-        model: its name or configuration file, where the weights do not tell.
-        prompt: how objects are pointed at on their first frame: mask, box, click1, click3 or click5.
-        policy: memory policy, by name or YAML file.
-        image_size: side of the model's input in pixels; null: the model's own.
-        precision: of the model's arithmetic; null: bfloat16 on a GPU, float32 elsewhere.
-        device: null: a GPU if there is one.
-        max_rows: objects that go through the model together; null: as the device likes it.
-        frames: folder of frames in place of the benchmark's, such as the same videos at their full rate.
-        sequences: names of videos with commas, or a file of names: evaluate these alone.
-        unofficial: take a folder that is not the benchmark as published; the results say so.
-        share: K/N: predict the K-th of N shares alone; whoever finishes last scores. Null: as torchrun or srun say.
-        workers: processes that score.
-        archive: also make the zip file that the benchmark's server takes.
-        overwrite: replace predictions that were made in another way.
-    """
-
-    checkpoint: str
-    dataset: str
-    root: Path | None = None
-    out: Path | None = None
-    model: str | None = None
-    prompt: str = "mask"
-    policy: str = "reference"
-    image_size: int | None = None
-    precision: Literal["float32", "bfloat16"] | None = None
-    device: str | None = None
-    max_rows: int | None = None
-    frames: Path | None = None
-    sequences: str | None = None
-    unofficial: bool = False
-    share: str | None = None
-    workers: int = 1
-    archive: bool = True
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.prompt not in PROMPTS:
-            raise ValueError(f"prompt is {self.prompt!r}; choose one of {', '.join(PROMPTS)}")
-        if self.workers < 1:
-            raise ValueError(f"workers is {self.workers}; it must be at least 1")
-        if self.is_shards == (self.root is not None):
-            raise ValueError(
-                "root belongs to a benchmark, shards:PATH is a folder itself; leave root out"
-                if self.root
-                else f"root is not set: name the folder of the download of {self.dataset}"
-            )
-        if self.is_shards and (self.frames or self.unofficial):
-            raise ValueError("frames and unofficial belong to a benchmark, not to shards:PATH")
-
-    @property
-    def is_shards(self) -> bool:
-        """Whether the videos are one's own."""
-        return self.dataset.startswith(SHARDS)
 
 
 @dataclass(frozen=True)
@@ -290,9 +225,15 @@ def _device(config: BenchmarkConfig, rank: int) -> torch.device:
 
 
 def _folder(config: BenchmarkConfig, weights: Weights) -> Path:
-    name = Path(config.dataset.removeprefix(SHARDS)).resolve().name if config.is_shards else config.dataset
-    policy = Path(config.policy).stem
-    return Path("runs") / "eval" / f"{name}-{Path(weights.model).stem}-{config.prompt}-{policy}"
+    """What differs between evaluations, as a name: data, weights, prompt and policy."""
+    data = Path(config.dataset.removeprefix(SHARDS)).resolve().name if config.is_shards else config.dataset
+    path = weights.path
+    if path is None:
+        model = Path(weights.model).stem
+    else:
+        run = path.resolve().parents[1] if path.parent.name == "export" else None
+        model = path.stem if run is None else f"{run.parent.name}-{run.name}"
+    return Path("runs") / "eval" / f"{data}-{model}-{config.prompt}-{Path(config.policy).stem}"
 
 
 def _sha256(path: Path) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sam2.shipped import shipped
+from sam2.training.benchmark_config import is_evaluation
 from sam2.training.typed import ConfigError, closest
 
 HYDRA_VERSION_BASE = "1.3"
@@ -95,7 +96,7 @@ def compose(invocation: Invocation, is_complete: bool = True) -> Mapping[str, An
     """
     with _readable_errors(invocation), _hydra(invocation) as rewritten:
         settings = _plain(_composed(invocation, rewritten), is_complete)
-    if "trainer" not in settings:
+    if not is_evaluation(settings) and "trainer" not in settings:
         raise ConfigError(
             f"{invocation.recipe.name} does not say how long to train (trainer.max_steps or trainer.epochs); a recipe "
             "that changes another one begins with `defaults: [finetune_video, _self_]`"

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 from sam2.training.typed import ConfigError
 
 if TYPE_CHECKING:
+    from sam2.training.benchmark_config import BenchmarkConfig
     from sam2.training.compose import Invocation, Member
     from sam2.training.config import RunConfig
     from sam2.training.job import Job
     from sam2.training.rundir import RunDirectory
+    from sam2.training.sweeps import Finished
 
     Build = Callable[[RunConfig, RunDirectory, int], Job]
 
@@ -36,7 +38,8 @@ UNEXPECTED = 70  # exit code of a rank that ended with a traceback (EX_SOFTWARE)
 USAGE = """\
 usage: {program} [RECIPE] [key=value ...] [-m] [--cfg] [--help]
 
-Train as a recipe says: from video shards to a scored, exported model in one run directory.
+Train as a recipe says: from video shards to a scored, exported model in one run directory. Recipes that begin with
+`task: evaluate` score a model on a benchmark instead.
 
   RECIPE      a file, a run directory to continue, or the name of a shipped recipe; demo if left out
   key=value   change a setting (optim.lr=1e-5) or choose from a group (logger=wandb)
@@ -69,25 +72,18 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             print(_usage(program), end="")
             return 0
         if invocation.show and not invocation.is_sweep:
-            from sam2.training.config import is_complete, unchecked
-
-            values = compose(invocation, is_complete=False)
-            _show(
-                to_plain(_settings(invocation, values))
-                if is_complete(values)
-                else unchecked(values, invocation.recipe.stem)
-            )
+            _show(_for_a_look(invocation))
             return 0
 
-        def check(values: Mapping[str, Any]) -> RunConfig:
+        def check(values: Mapping[str, Any]) -> RunConfig | BenchmarkConfig:
             return _settings(invocation, values)
 
-        def job(values: Mapping[str, Any]) -> RunDirectory | None:
+        def job(values: Mapping[str, Any]) -> Finished | None:
             config = check(values)
             if invocation.show:
                 _show(to_plain(config))
                 return None
-            return start(config, [*program.split(), *argv])
+            return _begun(config, [*program.split(), *argv])
 
         if invocation.is_sweep:
             _sweep(invocation, check, job)
@@ -259,10 +255,13 @@ def _usage(program: str) -> str:
     return USAGE.format(program=program, recipes=" ".join(recipe_names()), groups=" ".join(groups))
 
 
-def _settings(invocation: Invocation, values: Mapping[str, Any]) -> RunConfig:
+def _settings(invocation: Invocation, values: Mapping[str, Any]) -> RunConfig | BenchmarkConfig:
     """Typed settings; those of a run directory are bound to it, unless the user names another place."""
+    from sam2.training.benchmark_config import is_evaluation, resolve_evaluation
     from sam2.training.config import resolve
 
+    if is_evaluation(values):
+        return resolve_evaluation(values)
     recipe = invocation.recipe
     config = resolve(values, recipe.stem)
     is_run = (recipe.parent / "run.json").is_file() and recipe.name == "config.yaml"
@@ -270,22 +269,55 @@ def _settings(invocation: Invocation, values: Mapping[str, Any]) -> RunConfig:
     return dataclasses.replace(config, run_dir=recipe.parent) if is_run and not moved else config
 
 
+def _for_a_look(invocation: Invocation) -> Mapping[str, Any]:
+    """All settings of a recipe, complete or not."""
+    from sam2.training.benchmark_config import is_evaluation, shown
+    from sam2.training.compose import compose
+    from sam2.training.config import is_complete, unchecked
+    from sam2.training.typed import to_plain
+
+    values = compose(invocation, is_complete=False)
+    if is_evaluation(values):
+        return shown(values)
+    if is_complete(values):
+        plain: Mapping[str, Any] = to_plain(_settings(invocation, values))
+        return plain
+    return unchecked(values, invocation.recipe.stem)
+
+
+def _begun(config: RunConfig | BenchmarkConfig, command: Sequence[str]) -> Finished | None:
+    """Train or evaluate, to the end."""
+    from sam2.training.benchmark_config import BenchmarkConfig
+    from sam2.training.sweeps import Finished
+
+    if isinstance(config, BenchmarkConfig):
+        from rich.console import Console
+
+        from sam2.training.benchmark_job import run_benchmark
+
+        ended = run_benchmark(config, Console(highlight=False, markup=False, soft_wrap=True))
+        found = ended.results
+        return Finished(ended.folder, () if found is None else tuple(found[n] for n in ("J&F", "J", "F")))
+    directory = start(config, command)
+    return None if directory is None else Finished.training(directory)
+
+
 def _sweep(
     invocation: Invocation,
-    check: Callable[[Mapping[str, Any]], RunConfig],
-    job: Callable[[Mapping[str, Any]], RunDirectory | None],
+    check: Callable[[Mapping[str, Any]], RunConfig | BenchmarkConfig],
+    job: Callable[[Mapping[str, Any]], Finished | None],
 ) -> None:
     """All runs of a sweep, one after the other, each announced; then what became of them."""
     from sam2.training.compose import sweep
 
-    ended: list[tuple[str, RunDirectory]] = []
+    ended: list[tuple[str, Finished]] = []
 
     def one(values: Mapping[str, Any], member: Member) -> None:
         if not invocation.show:
             print(member, flush=True)
-        directory = job(values)
-        if directory is not None:
-            ended.append((" ".join(member.overrides), directory))
+        finished = job(values)
+        if finished is not None:
+            ended.append((" ".join(member.overrides), finished))
 
     try:
         sweep(invocation, check, one)
@@ -308,10 +340,16 @@ def _known_failures() -> tuple[type[Exception], ...]:
     """Failures whose message says all; anything else deserves its traceback."""
     from data.clip import DataError
     from sam2.checkpoint import CheckpointError
+    from sam2.evaluation.errors import EvaluationError
+    from sam2.policies import PolicyError
+    from sam2.pretrained import PretrainedError
+    from sam2.reference_settings import SettingError
     from sam2.training.callbacks import TrainingError
     from sam2.training.launch import LaunchError
+    from sam2.variants import UnknownVariantError
 
-    return (DataError, CheckpointError, TrainingError, LaunchError)
+    of_models = (CheckpointError, PolicyError, PretrainedError, SettingError, UnknownVariantError)
+    return (DataError, EvaluationError, TrainingError, LaunchError, *of_models)
 
 
 def _worker(path: str) -> int:

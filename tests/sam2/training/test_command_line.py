@@ -23,7 +23,9 @@ from sam2.evaluation.report import Report, summarise, write_results
 from sam2.policies import REFERENCE
 from sam2.policies.samurai import Samurai
 from sam2.shipped import shipped
-from sam2.training import run
+from sam2.training import benchmark_job, run
+from sam2.training.benchmark_config import BenchmarkConfig
+from sam2.training.benchmark_job import Ended
 from sam2.training.compose import recipe_names
 from sam2.training.config import RunConfig, resolve
 from sam2.training.rundir import RunDirectory, begin
@@ -32,6 +34,25 @@ from tests.sam2.training.toy import run_toy, toy_config
 
 ROOT = Path(__file__).parents[3]
 SMALL = ["synthetic=null", "data.root=/nowhere"]
+
+
+TRAININGS = [name for name in recipe_names() if not name.startswith("eval_")]
+EVALUATIONS = [name for name in recipe_names() if name.startswith("eval_")]
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[BenchmarkConfig]:
+    """Evaluations are collected instead of started; each gives another J&F."""
+    configs: list[BenchmarkConfig] = []
+
+    def ended(config: BenchmarkConfig, console: object) -> Ended:
+        configs.append(config)
+        score = {"mask": 50.0, "box": 60.0, "click3": 40.0}[config.prompt]
+        return Ended(Path("runs") / config.prompt, {"J&F": score, "J": score, "F": score})
+
+    monkeypatch.setattr(benchmark_job, "run_benchmark", ended)
+    monkeypatch.chdir(tmp_path)
+    return configs
 
 
 @pytest.fixture
@@ -247,7 +268,7 @@ def test_resolved_settings_can_be_printed_and_used_as_a_recipe(
     assert yaml.safe_load(printed)["seed"] == 4
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", TRAININGS)
 def test_every_recipe_can_be_looked_at_before_anything_is_given(
     started: list[RunConfig], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -329,7 +350,41 @@ def test_every_shipped_recipe_tells_its_story_and_resolves(started: list[RunConf
     story = [line[2:].split()[0] for line in lines if line.startswith("# ") and line[2] != " "]
     assert story == ["Goal", "Needs", "Run", "Expect", "Change"]
     needed = ["data.root=/x", "model.checkpoint=/x"] if name.startswith("finetune") else []
-    assert run.main([name, *needed]) == 0
+    if name in TRAININGS:
+        assert run.main([name, *needed]) == 0
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_a_recipe_that_evaluates_fills_the_settings_of_an_evaluation(
+    evaluated: list[BenchmarkConfig], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    data = "dataset=shards:/x" if name == "eval_shards" else "root=/x"
+    assert run.main([name, "--cfg", "prompt=box"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["prompt"] == "box" and shown["checkpoint"] == "???" and shown["workers"] == 1
+    assert run.main([name, "checkpoint=a.pt", data]) == 0
+    config = evaluated[0]
+    assert (config.checkpoint, config.prompt, config.out) == ("a.pt", "mask", None)
+    assert config.dataset == (
+        data.removeprefix("dataset=") if config.is_shards else name.removeprefix("eval_")
+    )
+    assert failure(capsys, name, data).startswith("error: checkpoint is not set")
+    message = failure(capsys, name, "checkpoint=a.pt", data, "promt=box")
+    assert message.startswith("error: unknown key 'promt'; did you mean 'prompt'?")
+    message = failure(capsys, name, "checkpoint=a.pt", data, "task=score")
+    assert message.startswith("error: task is 'score'; expected evaluate")
+    assert len(evaluated) == 1
+
+
+def test_a_sweep_of_evaluations_ends_in_a_table_of_them(
+    evaluated: list[BenchmarkConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-m", "eval_mose", "checkpoint=a.pt", "root=/x", "prompt=mask,box,click3"]
+    assert run.main(words) == 0
+    assert [config.prompt for config in evaluated] == ["mask", "box", "click3"]
+    rows = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [("prompt=box" in row, "60.0" in row) for row in rows[:1]] == [(True, True)]  # the best
+    assert len(rows) == 3
 
 
 def test_every_group_file_is_short_and_every_group_is_known() -> None:
