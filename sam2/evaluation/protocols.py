@@ -22,7 +22,7 @@ from sam2.evaluation.jf import score_frame
 from sam2.evaluation.meta import Meta
 from sam2.evaluation.mose import score_mose_frame
 from sam2.evaluation.rows import VOID, Choice, Measured, Series
-from sam2.evaluation.scores import Numbers, ObjectScore, mean_scores, seen_and_unseen
+from sam2.evaluation.scores import Mean, Numbers, ObjectScore, mean_scores, part_of, seen_and_unseen
 from sam2.evaluation.statistics import decay, decay_as_published, mean_of_runs, recall, runs, spread
 
 Frame = tuple[Ints, Floats, Ints, Ints]  # ids, (objects, measures), true and predicted areas
@@ -54,6 +54,11 @@ class Protocol(ABC):
     can_keep_ends: ClassVar[bool] = False
     uses_meta: ClassVar[bool] = False
     uses_unseen: ClassVar[bool] = False
+    means: ClassVar[tuple[Mean, ...]] = (
+        Mean("J&F", "J&F"),
+        Mean("J", "J"),
+        Mean("F", "F"),
+    )  # the first one leads
 
     def measured(self, sequence: str, frames: Sequence[str]) -> tuple[str, ...]:
         """The frames to look at, of all true frames in their order."""
@@ -71,6 +76,10 @@ class Protocol(ABC):
     def extras(self, series: Series) -> Numbers:
         """Further numbers of one object, in percent."""
         return {}
+
+    def part(self, sequence: str, object_id: int | str) -> str | None:
+        """Whether an object is "seen" or "unseen"; None where the benchmark does not tell these apart."""
+        return None
 
     def totals(self, objects: Sequence[ObjectScore]) -> Numbers:
         """The benchmark's numbers, in percent."""
@@ -159,6 +168,7 @@ class MoseV2(Protocol):
     extra_frames = False
     reads_first = True
     uses_meta = True
+    means = (Mean("J&F_dot", "J&F_dot"), Mean("F_dot", "F_dot"), *Protocol.means)
 
     PARTS: ClassVar = ("disappear_J", "disappear_F_dot", "reappear_J", "reappear_F_dot")
 
@@ -201,6 +211,7 @@ class Lvos(Protocol):
     reads_first = True
     uses_meta = True
     uses_unseen = True
+    means = (Mean("J&F", "J&F", by_part=True), *Protocol.means[1:], Mean("J&F_objects", "J&F"))
 
     STRIDE: ClassVar = 5  # numbers of frames rise by it
 
@@ -249,13 +260,16 @@ class Lvos(Protocol):
     def extras(self, series: Series) -> Numbers:
         return {"V": 100 * spread(series.values[:, 0], series.values[:, 1])}
 
+    def part(self, sequence: str, object_id: int | str) -> str | None:
+        return None if self.unseen is None else part_of(sequence, object_id, self.unseen, None)
+
     def totals(self, objects: Sequence[ObjectScore]) -> Numbers:
         numbers = mean_scores(objects, ("V",))
         if self.as_published:  # the published tool keeps one value, that of the last object
             numbers["V"] = objects[-1].extras["V"]
         if self.unseen is None:
             return numbers
-        parts = seen_and_unseen(objects, self.unseen, None, ("J", "F", "V"))
+        parts = seen_and_unseen(objects, self.unseen, ("J", "F", "V"))
         four = float(np.mean([parts[name] for name in ("J_seen", "F_seen", "J_unseen", "F_unseen")]))
         return {**numbers, "J&F": four, "J&F_objects": numbers["J&F"], **parts}
 
@@ -269,9 +283,13 @@ class YtVos(Protocol):
     reads_first = True
     uses_meta = True
     uses_unseen = True
+    means = (Mean("G", "J&F", by_part=True), *Protocol.means)
 
     def measured(self, sequence: str, frames: Sequence[str]) -> tuple[str, ...]:
         return tuple(frames[1:])
+
+    def part(self, sequence: str, object_id: int | str) -> str | None:
+        return None if self.unseen is None else part_of(sequence, object_id, self.unseen, self.meta)
 
     def choose(self, measured: Measured) -> Choice:
         kept = measured.after_first()
@@ -283,7 +301,7 @@ class YtVos(Protocol):
         numbers = mean_scores(objects)
         if self.unseen is None:
             return numbers
-        parts = seen_and_unseen(objects, self.unseen, self.meta, ("J", "F"))
+        parts = seen_and_unseen(objects, self.unseen, ("J", "F"))
         return {
             **numbers,
             "G": float(np.mean([value for value in parts.values() if value is not None])),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +26,7 @@ from sam2.evaluation.label_files import read_ids, read_pair
 from sam2.evaluation.protocols import Protocol
 from sam2.evaluation.rows import Measured, Rows
 from sam2.evaluation.scores import Numbers, ObjectScore
+from sam2.evaluation.uncertainty import Uncertainty, uncertainty
 
 GROUP = 16  # frames a worker takes at a time
 Progress = Callable[[int, int], None]  # frames done, frames in all
@@ -52,6 +54,11 @@ class Evaluation:
     def frames_hash(self) -> str:
         """SHA-256 over `frames`, one a line: equal for equal lists."""
         return hashlib.sha256("".join(f"{name}\n" for name in self.frames).encode()).hexdigest()
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
+        """How far the totals would move with other videos."""
+        return uncertainty(self.objects, self.protocol.means, self.totals)
 
 
 @dataclass(frozen=True)
@@ -208,6 +215,7 @@ def _score_stream(
     choice = protocol.choose(measured)
     objects = []
     for i, kept in choice.kept.items():
+        name: int | str = i if stream.folder is None else stream.folder
         if not len(kept):
             choice.notes.append(f"object {i} has no frame that counts and is not scored")
             continue
@@ -216,12 +224,13 @@ def _score_stream(
         objects.append(
             ObjectScore(
                 stream.sequence,
-                i if stream.folder is None else stream.folder,
+                name,
                 j,
                 f,
                 tuple(frames[t] for t in kept),
                 protocol.extras(series),
-                {name: series.values[:, m] for m, name in enumerate(protocol.measures)},
+                {measure: series.values[:, m] for m, measure in enumerate(protocol.measures)},
+                protocol.part(stream.sequence, name),
             )
         )
     if not objects and stream.folder is not None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from sam2.evaluation.files import write_atomically
 from sam2.evaluation.score import Evaluation
 from sam2.evaluation.scores import Numbers, ObjectScore
+from sam2.evaluation.uncertainty import METHOD, Interval, Uncertainty
 
 FORMAT = "sam2-train/evaluation/1"
 COLUMNS = (
@@ -45,6 +46,7 @@ def as_json(found: Evaluation, per_frame: bool = False) -> dict[str, Any]:
         "as_published": protocol.as_published,
         "all_frames": protocol.keep_ends,
         **_finite(found.totals),
+        "interval": _interval(found.uncertainty),
         "sequences": len({o.sequence for o in found.objects}),
         "frames": len(found.frames),
         "frames_sha256": found.frames_hash,
@@ -53,8 +55,23 @@ def as_json(found: Evaluation, per_frame: bool = False) -> dict[str, Any]:
     }
 
 
+def _interval(found: Uncertainty) -> dict[str, Any]:
+    return {
+        **{name: None if ends is None else list(ends) for name, ends in found.intervals.items()},
+        "level": found.how.level,
+        "resamples": found.how.resamples,
+        "seed": found.how.seed,
+        "unit": "videos",
+        "videos": found.videos,
+        "method": METHOD,
+        "remark": found.remark,
+    }
+
+
 def _object(o: ObjectScore, per_frame: bool) -> dict[str, Any]:
-    content: dict[str, Any] = {"sequence": o.sequence, "object": o.object_id, **_finite(o.numbers())}
+    content: dict[str, Any] = {"sequence": o.sequence, "object": o.object_id}
+    content |= {} if o.part is None else {"part": o.part}
+    content |= _finite(o.numbers())
     content["frames"] = len(o.frames)
     if per_frame:
         values = {name: values.tolist() for name, values in o.per_frame.items()}
@@ -83,13 +100,12 @@ def table(found: Evaluation, worst_first: bool, rows: int) -> Group:
     protocol = found.protocol
     flags = ", as published" * protocol.as_published + ", all frames" * protocol.keep_ends
     total = Table(show_header=False)
-    total.add_column()
-    total.add_column(justify="right")
     for name, value in found.totals.items():
-        total.add_row(name, _cell(value))
+        total.add_row(name, f"{_cell(value):>5} {brackets(found.uncertainty.intervals.get(name))}".rstrip())
     return Group(
         f"{protocol.name} ({protocol.source}){flags}, percent",
         total,
+        found.uncertainty.remark,
         _objects_table(found.objects, worst_first, rows),
     )
 
@@ -108,6 +124,11 @@ def _objects_table(objects: Sequence[ObjectScore], worst_first: bool, rows: int)
         numbers = o.numbers()
         each.add_row(o.sequence, str(o.object_id), *(_cell(numbers[n]) for n in names), str(len(o.frames)))
     return each
+
+
+def brackets(interval: Interval | None) -> str:
+    """`[low, high]`, or nothing."""
+    return "" if interval is None else f"[{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
 def _cell(value: float | None) -> str:

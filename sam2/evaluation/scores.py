@@ -26,6 +26,7 @@ class ObjectScore:
         frames: names of the frames that count.
         extras: further numbers, percent.
         per_frame: values on those frames by measure, between 0 and 1.
+        part: "seen" or "unseen" where the benchmark tells these apart.
     """
 
     sequence: str
@@ -35,6 +36,7 @@ class ObjectScore:
     frames: tuple[str, ...]
     extras: Numbers = field(default_factory=dict)
     per_frame: dict[str, Floats] = field(default_factory=dict)
+    part: str | None = None
 
     @property
     def jf(self) -> float:
@@ -57,27 +59,53 @@ def _mean(objects: Sequence[ObjectScore], name: str) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def seen_and_unseen(
-    objects: Sequence[ObjectScore], unseen: frozenset[str], meta: Meta | None, names: Sequence[str]
-) -> Numbers:
-    """Means over objects of seen and of unseen kinds, as NAME_seen and NAME_unseen.
+@dataclass(frozen=True)
+class Mean:
+    """A number of a benchmark that is a mean over objects.
+
+    Attributes:
+        name: of the number.
+        of: the objects' number that is averaged.
+        by_part: the mean over the objects of each part first, then over the parts, where the objects have any.
+    """
+
+    name: str
+    of: str
+    by_part: bool = False
+
+    def values(self, objects: Sequence[ObjectScore]) -> Floats:
+        """What is averaged, of each object."""
+        return np.array([o.numbers()[self.of] for o in objects], np.float64)
+
+
+def part_of(sequence: str, object_id: int | str, unseen: frozenset[str], meta: Meta | None) -> str:
+    """Whether an object is "seen" or "unseen".
+
+    Args:
+        sequence: where it is.
+        object_id: its id.
+        unseen: names of sequences or of categories.
+        meta: has the objects' categories, where these are meant.
+    """
+    kind = None
+    if meta is not None and isinstance(object_id, int) and sequence in meta.objects:
+        about = meta.objects[sequence].get(object_id)
+        kind = None if about is None else about.category
+    return "unseen" if sequence in unseen or kind in unseen else "seen"
+
+
+def seen_and_unseen(objects: Sequence[ObjectScore], unseen: frozenset[str], names: Sequence[str]) -> Numbers:
+    """Means over the objects of each part, as NAME_seen and NAME_unseen.
 
     Args:
         objects: all of them.
-        unseen: names of sequences or of categories.
-        meta: has the objects' categories, where these are meant.
+        unseen: names of sequences or of categories, for the message.
         names: what to average.
 
     Raises:
         EvaluationError: one of the two has no object.
     """
-    parts: dict[str, list[ObjectScore]] = {"seen": [], "unseen": []}
-    for o in objects:
-        kind = None
-        if meta is not None and isinstance(o.object_id, int) and o.sequence in meta.objects:
-            about = meta.objects[o.sequence].get(o.object_id)
-            kind = None if about is None else about.category
-        parts["unseen" if o.sequence in unseen or kind in unseen else "seen"].append(o)
+    parts = {part: [o for o in objects if o.part == part] for part in ("seen", "unseen")}
     for part, members in parts.items():
         if not members:
             raise EvaluationError(
