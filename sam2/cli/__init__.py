@@ -95,6 +95,38 @@ def evaluate(context: typer.Context) -> None:
 
 
 @app.command(
+    epilog=_examples(
+        "sam2 compare base/results.json tuned/results.json",
+        "sam2 compare base.json tuned.json other.json --out comparison.json --rows 10",
+    )
+)
+def compare(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A.json B.json [C.json ...]", help="Results of sam2 eval score or sam2 eval run."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers as JSON.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other draws of the videos.")] = 0,
+    resamples: Annotated[
+        int, typer.Option(min=100, max=1_000_000, help="How often the videos are drawn for an interval.")
+    ] = 2000,
+    rows: Annotated[
+        int, typer.Option(min=0, help="How many videos to show at most that gained, and that lost.")
+    ] = 5,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+) -> None:
+    """Say how results differ from the first ones: with interval, p-value, and the videos won and lost.
+
+    All must be of the same protocol, frames, objects and prompts; the model, its weights and its settings may differ.
+    """
+    from sam2.cli.compare import compare_files
+
+    compare_files(files, out, seed, resamples, rows, overwrite)
+
+
+@app.command(
     context_settings=_THROUGH,
     add_help_option=False,
     epilog=_examples(
