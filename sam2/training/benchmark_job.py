@@ -37,7 +37,7 @@ from sam2.evaluation.score import evaluate
 from sam2.evaluation.scorecard import as_json, table
 from sam2.lock import locked
 from sam2.model_config import find_recipe
-from sam2.policies import PolicyError, find_policy
+from sam2.policies import Policy, PolicyError, find_policy
 from sam2.pretrained import PretrainedError
 from sam2.reference_settings import SettingError
 from sam2.training.benchmark_config import SHARDS, BenchmarkConfig
@@ -70,11 +70,48 @@ class Ended:
     archive: Path | None = None
 
 
-def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
-    """Predict this process's videos; score all of them if none is left to the others.
+@dataclass(frozen=True)
+class Opened:
+    """What a configuration names, found and checked.
+
+    Attributes:
+        about: the benchmark; None for videos of one's own.
+        data: the videos.
+        weights: whose model it is.
+        policy: of the memory.
+        device: where to compute.
+        rank: which share of the videos is this process's.
+        world: of how many.
+        overrides: of the model's configuration.
+        settings: what predictions depend on, for the record.
+    """
+
+    about: Manifest | None
+    data: Data
+    weights: Weights
+    policy: Policy
+    device: torch.device
+    rank: int
+    world: int
+    overrides: tuple[str, ...]
+    settings: dict[str, Any]
+
+    def follower(self, config: BenchmarkConfig) -> Follower:
+        """With the model, which is built now; random weights are the same every time."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build_sam2_video_predictor(
+                self.weights.model, self.weights.path, self.device, hydra_overrides_extra=list(self.overrides)
+            )
+        dtype = torch.bfloat16 if self.settings["precision"] == "bfloat16" else None
+        return Follower(model, config.prompt, self.policy, dtype, config.max_rows)
+
+
+def open_evaluation(config: BenchmarkConfig) -> Opened:
+    """Find data, weights and device.
 
     Raises:
-        EvaluationError: the data are not as they should be, or the folder holds other predictions.
+        EvaluationError: the data are not as they should be.
         CheckpointError, PolicyError, ...: see `find_weights` and `find_policy`.
     """
     about = None if config.is_shards else manifest(config.dataset)
@@ -83,13 +120,13 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
     overrides = [] if config.image_size is None else [f"++model.image_size={config.image_size}"]
     size = find_recipe(weights.model, overrides).variant.image_size
     data = _data(config, about, size)
-    if about is not None and not config.unofficial and config.sequences is None:
+    is_official = about is not None and not config.unofficial and config.sequences is None
+    if about is not None and is_official:
         check_official(about, data)
     device = _device(config, rank)
-    precision = config.precision or ("bfloat16" if device.type == "cuda" else "float32")
     settings = {
         "dataset": config.dataset,
-        "official": about is not None and not config.unofficial and config.sequences is None,
+        "official": is_official,
         "videos": len(data.videos),
         "names_sha256": data.names_sha256,
         "model": weights.model,
@@ -98,33 +135,39 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
         "image_size": size,
         "prompt": config.prompt,
         "policy": config.policy,
-        "precision": precision,
+        "precision": config.precision or ("bfloat16" if device.type == "cuda" else "float32"),
     }
-    out = config.out or _folder(config, weights)
+    return Opened(about, data, weights, policy, device, rank, world, tuple(overrides), settings)
+
+
+def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
+    """Predict this process's videos; score all of them if none is left to the others.
+
+    Raises:
+        EvaluationError: the data are not as they should be, or the folder holds other predictions.
+        CheckpointError, PolicyError, ...: see `find_weights` and `find_policy`.
+    """
+    opened = open_evaluation(config)
+    data, settings = opened.data, opened.settings
+    out = config.out or _folder(config, opened.weights)
     predictions = Predictions(out, data.videos)
-    if config.overwrite and world > 1:
+    if config.overwrite and opened.world > 1:
         raise EvaluationError(f"several processes cannot overwrite {out} together; remove it first")
     predictions.begin(settings, config.overwrite)
-    todo = predictions.missing(share(data.videos, rank, world))
+    todo = predictions.missing(share(data.videos, opened.rank, opened.world))
     console.print(
-        f"{out}: {len(data.videos)} videos, {len(todo)} to do here; {weights} on {device}, {precision}"
+        f"{out}: {len(data.videos)} videos, {len(todo)} to do here; {opened.weights} on {opened.device}, "
+        f"{settings['precision']}"
     )
     if todo:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # random weights are the same every time
-            model = build_sam2_video_predictor(
-                weights.model, weights.path, device, hydra_overrides_extra=overrides
-            )
-        dtype = torch.bfloat16 if precision == "bfloat16" else None
-        follower = Follower(model, config.prompt, policy, dtype, config.max_rows)
-        _predict(predictions, todo, follower)
+        _predict(predictions, todo, opened.follower(config))
     if predictions.missing():
         console.print(
             f"{len(predictions.missing())} videos are left to others; the last to finish scores, or this command again"
         )
         return Ended(out)
     with locked(out, wait=True):
-        return _conclude(config, about, data, predictions, settings, console)
+        return _conclude(config, opened.about, data, predictions, settings, console)
 
 
 def _predict(predictions: Predictions, todo: list[Video], follower: Follower) -> None:
