@@ -34,15 +34,16 @@ def bars(*rows: int) -> np.ndarray:
 
 
 class Scripted:
-    """Shows what a script says of a frame, given the clicks so far; counts what it is asked for."""
+    """Shows what a script says of a frame, given the clicks so far; counts the frames and notes the passes."""
 
     def __init__(self, length: int, script: Callable[[int, Clicked], np.ndarray]) -> None:
         self.length, self.script = length, script
         self.clicked: Clicked = {}
+        self.steps = 0
         self.passes: list[int] = []
 
     def reset(self) -> None:
-        self.clicked = {}
+        self.clicked, self.steps = {}, 0
 
     def click(self, frame: int, click: Click) -> np.ndarray:
         self.clicked.setdefault(frame, []).append(click)
@@ -51,13 +52,15 @@ class Scripted:
     def follow(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         self.passes.append(start)
         for frame in range(start, self.length):
+            self.steps += frame > 0
             yield frame, self.script(frame, self.clicked)
 
-    def save(self) -> Clicked:
-        return {frame: list(clicks) for frame, clicks in self.clicked.items()}
+    def save(self) -> tuple[int, Clicked]:
+        return self.steps, {frame: list(clicks) for frame, clicks in self.clicked.items()}
 
-    def restore(self, state: Clicked) -> None:
-        self.clicked = {frame: list(clicks) for frame, clicks in state.items()}
+    def restore(self, state: tuple[int, Clicked]) -> None:
+        self.steps, clicked = state
+        self.clicked = {frame: list(clicks) for frame, clicks in clicked.items()}
 
 
 def fixes_what_is_clicked(truth: np.ndarray, wrong: np.ndarray) -> Scripted:
@@ -140,7 +143,9 @@ def test_a_frame_may_be_corrected_again():
 
 def test_ghosts_are_wrong_and_absence_that_is_shown_is_right():
     truth, wrong = bars(0, 10, 0, 0, 10), bars(9, 10, 3, 0, 9)
-    found = offline(Truth.of(truth), fixes_what_is_clicked(truth, wrong), Rules(frames=3))
+    fake = fixes_what_is_clicked(truth, wrong)
+    found = offline(Truth.of(truth), fake, Rules(frames=3))
+    assert fake.passes == [1, 1, 1]
     assert list(found.frames) == [1, 2, 3, 4]  # what is shown before the object appears does not count
     assert [(i.frame, i.iou) for i in found.interactions] == [(1, None), (2, 0), (4, 0.9)]
     assert not any(click.is_positive for click in found.interactions[1].clicks)
@@ -193,6 +198,28 @@ def test_only_annotated_frames_are_looked_at_and_scored():
         assert found.j[0] == pytest.approx((1 + 7 / 8 + 4 / 8) / 3)
 
 
+def one_plain_pass(truth: np.ndarray, predictor, rules: Rules) -> tuple[list[int], float]:
+    """Online with one budget, as a person does it: nothing is looked at ahead of time. Stops, and J&F at the end."""
+    first = int(truth.any((1, 2)).argmax())
+    predictor.reset()
+    shown, stops, stop, answer = {}, [], first, np.zeros_like(truth[0])
+    while True:
+        stops.append(stop)
+        for _ in range(rules.clicks):
+            if (click := next_click(truth[stop], answer)) is not None:
+                answer = predictor.click(stop, click)
+        shown[stop] = answer
+        for frame, mask in predictor.follow(stop + 1):
+            shown[frame] = mask
+            if len(stops) < rules.frames and area_iou(truth[frame], mask) < rules.threshold:
+                stop, answer = frame, mask
+                break
+        else:
+            masks = np.stack([shown[t] for t in range(first, len(truth))])
+            j, f = score_sequence(truth[first:].astype(np.uint8), masks.astype(np.uint8), [1])[1]
+            return stops, (j.mean() + f.mean()) / 2
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_budget_of_n_gives_the_nth_value_of_any_larger_budget(data):
@@ -202,12 +229,15 @@ def test_a_budget_of_n_gives_the_nth_value_of_any_larger_budget(data):
         return
     seed, mode = data.draw(st.integers(0, 99)), data.draw(st.sampled_from(sorted(MODES)))
 
-    def script(t: int, clicked: Clicked) -> np.ndarray:  # depends on the place and number of all clicks
-        about = [seed, t, *sorted(frame * 31 + len(clicks) for frame, clicks in clicked.items())]
-        return bars(int(np.random.default_rng(about).integers(0, 11)))[0]
-
     def play(frames: int):
-        return MODES[mode](Truth.of(truth), Scripted(count, script), Rules(frames=frames, clicks=2))
+        def script(
+            t: int, clicked: Clicked
+        ) -> np.ndarray:  # depends on all clicks and on all that was followed
+            clicks = sorted(frame * 31 + len(clicks) for frame, clicks in clicked.items())
+            return bars(int(np.random.default_rng([seed, t, fake.steps, *clicks]).integers(0, 11)))[0]
+
+        fake = Scripted(count, script)
+        return MODES[mode](Truth.of(truth), fake, Rules(frames=frames, clicks=2))
 
     whole = play(5)
     assert len(whole.jf) == 5 and 1 <= len(whole.interactions) <= 5
@@ -220,6 +250,25 @@ def test_a_budget_of_n_gives_the_nth_value_of_any_larger_budget(data):
         assert i.iou < (1 if mode == "offline" else 0.75)
 
 
+def noise(seed: int, t: int, clicked: Clicked, *more: int) -> np.ndarray:
+    """A mask that depends on all clicks."""
+    clicks = sorted(frame * 31 + len(clicks) for frame, clicks in clicked.items())
+    return bars(int(np.random.default_rng([seed, t, *more, *clicks]).integers(0, 11)))[0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(2, 8))
+def test_online_equals_a_plain_pass_for_each_budget(seed, count):
+    truth = bars(*np.random.default_rng(seed).integers(1, 11, count).tolist())
+    # what is shown depends on all frames but the first that were followed since the beginning, too
+    fake = Scripted(count, lambda t, clicked: noise(seed, t, clicked, fake.steps))
+    found = online(Truth.of(truth), fake, Rules(frames=4, clicks=2))
+    for n in range(1, 5):
+        stops, jf = one_plain_pass(truth, fake, Rules(frames=n, clicks=2))
+        assert [i.frame for i in found.interactions[:n]] == stops
+        assert found.jf[n - 1] == pytest.approx(jf, abs=1e-12)
+
+
 @pytest.mark.parametrize("mode", sorted(MODES))
 def test_what_cannot_be_played_is_said(mode):
     truth = bars(8, 8)
@@ -229,10 +278,8 @@ def test_what_cannot_be_played_is_said(mode):
         MODES[mode](Truth(range(2), bars(0, 8).__getitem__), Scripted(2, lambda t, c: truth[t]), PAPER)
     with pytest.raises(ValueError, match="frame 1 is annotated and was not shown, nor were 0 more"):
         MODES[mode](Truth.of(truth), Scripted(1, lambda t, c: truth[t]), PAPER)
-    with pytest.raises(ValueError, match="frame 0: the mask is 5x20, the true one is 20x20"):
-        perfect_click = {0: truth[0]}
-        fake = Scripted(2, lambda t, c: perfect_click.pop(t, truth[t][:, :5]))
-        MODES[mode](Truth.of(truth), fake, PAPER)
+    with pytest.raises(ValueError, match="frame 1: the mask is 5x20, the true one is 20x20"):
+        MODES[mode](Truth.of(truth), Scripted(2, lambda t, c: truth[t][:, : 5 if t else 20]), PAPER)
 
 
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"clicks": 0}, {"threshold": 1.5}])
@@ -262,23 +309,25 @@ def moving() -> np.ndarray:
     return masks
 
 
-def predictor(model: SAM2, **options: bool) -> SessionPredictor:
+def predictor(model: SAM2, policy: str = "reference", **options: bool) -> SessionPredictor:
     pixels = np.random.default_rng(0).integers(0, 256, (FRAMES, PIXELS, PIXELS, 3), np.uint8)
     settings = SessionOptions(cached_features=FRAMES, **options)
-    return SessionPredictor(VideoSession(model, open_frames(pixels, PIXELS), settings))
+    return SessionPredictor(VideoSession(model, open_frames(pixels, PIXELS), settings, policy))
 
 
-@pytest.mark.parametrize("prompted", [True, False])
-def test_online_with_a_model_each_value_is_that_of_its_own_budget(model, prompted):
+@pytest.mark.parametrize(
+    ("policy", "prompted"), [("reference", True), ("reference", False), ("samurai", True)]
+)
+def test_online_with_a_model_each_value_is_that_of_its_own_budget(model, policy, prompted):
     """Which holds only if nothing that is followed ahead is left behind in the state."""
-    own = predictor(model, add_all_frames_to_correct_as_cond=prompted)
+    own = predictor(model, policy, add_all_frames_to_correct_as_cond=prompted)
     whole = online(Truth.of(moving()), own, Rules(frames=4))
     assert len(whole.interactions) == 4
     for n in range(1, 5):
-        fresh = predictor(model, add_all_frames_to_correct_as_cond=prompted)
-        part = online(Truth.of(moving()), fresh, Rules(frames=n))
-        assert part.interactions == whole.interactions[:n]
-        assert part.jf.tolist() == whole.jf[:n].tolist()
+        fresh = predictor(model, policy, add_all_frames_to_correct_as_cond=prompted)
+        stops, jf = one_plain_pass(moving(), fresh, Rules(frames=n))
+        assert stops == [i.frame for i in whole.interactions[:n]]
+        assert whole.jf[n - 1] == pytest.approx(jf, abs=1e-12)
 
 
 def test_an_object_is_played_alike_after_another_one(model):
