@@ -46,7 +46,7 @@ def as_json(found: Evaluation, per_frame: bool = False) -> dict[str, Any]:
         "as_published": protocol.as_published,
         "all_frames": protocol.keep_ends,
         **_finite(found.totals),
-        "interval": _interval(found.uncertainty),
+        "interval": interval_as_json(found.uncertainty),
         "sequences": len({o.sequence for o in found.objects}),
         "frames": len(found.frames),
         "frames_sha256": found.frames_hash,
@@ -55,7 +55,8 @@ def as_json(found: Evaluation, per_frame: bool = False) -> dict[str, Any]:
     }
 
 
-def _interval(found: Uncertainty) -> dict[str, Any]:
+def interval_as_json(found: Uncertainty) -> dict[str, Any]:
+    """The intervals of a results file and how they were made."""
     return {
         **{name: None if ends is None else list(ends) for name, ends in found.intervals.items()},
         "level": found.how.level,
