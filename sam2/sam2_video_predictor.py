@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sam2.building import build, checked_arguments, ready
 from sam2.counted import counted
-from sam2.model.memory_bank import INFERENCE, MemoryPolicy
+from sam2.model.memory_bank import INFERENCE, TRACKING, MemoryPolicy
 from sam2.model.sam2 import SAM2
 from sam2.model_config import find_recipe
 from sam2.pictures import Picture
@@ -282,8 +282,7 @@ def build_sam2_video_predictor(
     if apply_postprocessing:
         overrides.insert(0, f"++model.fill_hole_area={_FILLED_HOLES}")
     recipe = find_recipe(named["config"], overrides, apply_postprocessing)
-    # stored in 16 bits also where the model computes in 32: the released numbers include this rounding
-    recipe = replace(recipe, policy=replace(recipe.policy, storage=torch.bfloat16))
+    recipe = replace(recipe, policy=replace(recipe.policy, storage=TRACKING.storage))
     make = partial(SAM2VideoPredictor, **vars(recipe.video))
     model = ready(build(recipe, named["checkpoint"], make), device, mode)
     if vos_optimized:

@@ -64,6 +64,8 @@ def fitted(policy: MemoryPolicy, heads: Heads) -> MemoryPolicy:
 
 TRAINING = MemoryPolicy()
 INFERENCE = MemoryPolicy(pointers_past_only=True, binarise_prompted=True, stability_threshold=0.98)
+# memories in 16 bits also where the model computes in 32: the released numbers on videos include this rounding
+TRACKING = replace(INFERENCE, storage=torch.bfloat16)
 
 
 class Place(NamedTuple):

@@ -18,7 +18,7 @@ from sam2 import checkpoint
 from sam2.evaluation.jf import Scores
 from sam2.evaluation.report import summarise
 from sam2.model import trunk as trunks
-from sam2.model.memory_bank import INFERENCE, TRAINING, fitted
+from sam2.model.memory_bank import TRACKING, TRAINING, fitted
 from sam2.model.sam2 import SAM2
 from sam2.training.callbacks import TrainingError
 from sam2.training.checkpointing import JF
@@ -112,7 +112,7 @@ def build_model(config: ModelConfig) -> SAM2:
         CheckpointError: the file does not fit the model; its message says which model it looks like.
     """
     variant = config.variant
-    model = SAM2(variant, config.drop_path, fitted(INFERENCE, variant.heads))
+    model = SAM2(variant, config.drop_path, fitted(TRACKING, variant.heads))
     if config.checkpoint is not None:
         checkpoint.load(model, config.checkpoint)
     if config.trunk is not None:

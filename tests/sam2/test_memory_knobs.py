@@ -9,7 +9,7 @@ import torch
 
 from data.clip import ClipBatch
 from data.prompts import PromptPlan, PromptPolicy, SimulatedUser
-from sam2.build_sam import build_sam2
+from sam2.build_sam import build_sam2, build_sam2_video_predictor
 from sam2.checkpoint import CheckpointError, export
 from sam2.evaluation.benchmark_run import Follower
 from sam2.evaluation.following import Start, follow
@@ -57,7 +57,7 @@ def test_a_model_of_other_memory_trains_exports_and_loads_back(tmp_path, dim, sl
 
     export(model.eval(), tmp_path / "model.pt")
     settings = [f"++model.memory_encoder.out_dim={dim}", f"++model.num_maskmem={slots}"]
-    loaded = build_sam2("test", tmp_path / "model.pt", device="cpu", hydra_overrides_extra=settings)
+    loaded = build_sam2_video_predictor("test", tmp_path / "model.pt", "cpu", hydra_overrides_extra=settings)
     assert loaded.variant.heads == model.variant.heads and loaded.policy.slots == slots
     pixels = clip.frames[:, 0].permute(0, 2, 3, 1).numpy()
     starts = [Start(o, 0, mask) for o, mask in enumerate(clip.masks[0].numpy(), 1)]

@@ -14,18 +14,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from data.held_out import HeldOut
 from data.staging import PRESETS
+from sam2.checkpoint import export
 from sam2.cli.eval import app
 from sam2.evaluation.benchmark import benchmarks, manifest, open_benchmark
 from sam2.evaluation.label_files import read_ids
+from sam2.evaluation.report import summarise
+from sam2.training.config import ModelConfig
+from sam2.training.held_out import score_video
 from sam2.training.made_up import make
+from sam2.training.module import build_model
+from sam2.training.synthetic import SyntheticData, roots
+from sam2.training.synthetic import make as make_shards
 
 ROOT = Path(__file__).parents[3]
 FRAMES = 24
-SAM2 = Path(sys.executable).with_name("sam2")
+PROGRAM = Path(sys.executable).with_name("sam2")
 MODEL = ["random", "--model", "test", "--size", "64", "--unofficial"]
 
 
@@ -141,7 +150,7 @@ def test_processes_of_torchrun_share_the_videos(made, tmp_path):
     whole = evaluated(made, "sav_val", tmp_path / "whole")
     words = [*MODEL, "--dataset", "sav_val", "--root", made / "sav_val", "--out", tmp_path / "shared"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    program = ["--no-python", SAM2, "eval", "run", *map(str, words)]
+    program = ["--no-python", PROGRAM, "eval", "run", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run([*torchrun, *program], check=True, env=environment, cwd=tmp_path, capture_output=True)
     parts = json.loads((tmp_path / "shared" / "results.json").read_text())
@@ -154,7 +163,7 @@ def test_a_killed_run_goes_on_with_the_videos_that_are_missing(made, tmp_path):
     words = ["eval", "run", *MODEL, "--dataset", "davis2017", "--root", made / "davis2017", "--out", out]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [SAM2, *map(str, words)],
+        [PROGRAM, *map(str, words)],
         env=environment,
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -268,3 +277,23 @@ def test_masks_are_where_the_surest_object_is(made, tmp_path):
     assert set(np.unique(ids)) <= {0, *np.unique(truth).tolist()}
     agree = (ids[0] == truth).mean()
     assert agree > 0.9  # the prompt's own frame, at a quarter of 64 pixels
+
+
+def test_ones_own_shards_give_the_number_that_training_gives(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "short", replace(PRESETS["easy"], frames=FRAMES))
+    wanted = SyntheticData("short", train=1, held_out=3, folder=tmp_path / "videos")
+    make_shards(wanted, tmp_path)
+    shards = roots(wanted, tmp_path)[1]
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(name="test", image_size=64)).eval()
+    torch.nn.init.constant_(model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 3.0)
+    export(model, tmp_path / "model.pt")
+    videos = HeldOut.open(shards, 64)
+    in_training = summarise("trained", {video.key: score_video(model, video, 4) for video in videos})
+    words = [tmp_path / "model.pt", "--model", "test", "--size", "64", "--max-rows", "4"]
+    code, output = run("run", *words, "--dataset", f"shards:{shards}", "--out", tmp_path / "out")
+    assert code == 0, output
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["protocol"] == "davis2017" and results["sequences"] == 3
+    assert results["J&F"] == pytest.approx(in_training.jf, abs=1e-12) and in_training.jf > 1
+    assert [o["frames"] for o in results["objects"]] == [FRAMES // 4 - 2] * len(in_training.objects)
