@@ -141,7 +141,7 @@ class Video:
     Attributes:
         name: of its folder.
         open: gives the frames at a size.
-        starts: gives the objects, each on the frame on which it is pointed at.
+        starts: reads the objects, each on the frame on which it is pointed at.
         wanted: gives index and name of every frame whose masks are written.
         weight: how long it takes, compared with others.
         folders: names of the objects' folders by id, where each has one.
@@ -276,7 +276,6 @@ def _video(about: Manifest, name: str, source: Path, listed: Path, truth: Path, 
         found = sorted(path.name for path in truth.iterdir() if path.is_dir())
         folders = dict(enumerate(found, 1))
 
-    @cache
     def starts() -> list[Start]:
         known = None if meta is None or name not in meta.objects else set(meta.objects[name])
         if folders is not None:
