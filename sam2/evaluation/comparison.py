@@ -22,7 +22,7 @@ from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
 from sam2.evaluation.results_file import Results
 from sam2.evaluation.uncertainty import (
-    METHOD,
+    DIFFERENCE,
     Bootstrap,
     Interval,
     intervals,
@@ -139,7 +139,7 @@ def compare(first: Results, other: Results, how: Bootstrap | None = None) -> Com
         )
         for mean in first.means
     }
-    ends = intervals(changes, (-100.0, 100.0), how)
+    ends = intervals(changes, DIFFERENCE, how)
     before, after = sides
     differences = tuple(
         Difference(
@@ -232,7 +232,7 @@ def as_json(comparisons: Sequence[Comparison], how: Bootstrap) -> dict[str, Any]
         "resamples": how.resamples,
         "seed": how.seed,
         "unit": "videos",
-        "method": METHOD,
+        "method": DIFFERENCE.method,
         "test": TEST,
         "comparisons": [_comparison(found) for found in comparisons],
     }

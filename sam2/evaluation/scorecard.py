@@ -17,7 +17,7 @@ from rich.table import Table
 from sam2.evaluation.files import write_atomically
 from sam2.evaluation.score import Evaluation
 from sam2.evaluation.scores import Numbers, ObjectScore
-from sam2.evaluation.uncertainty import METHOD, Interval, Uncertainty
+from sam2.evaluation.uncertainty import SCORE, Interval, Uncertainty
 
 FORMAT = "sam2-train/evaluation/1"
 COLUMNS = (
@@ -64,7 +64,7 @@ def interval_as_json(found: Uncertainty) -> dict[str, Any]:
         "seed": found.how.seed,
         "unit": "videos",
         "videos": found.videos,
-        "method": METHOD,
+        "method": SCORE.method,
         "remark": found.remark,
     }
 

@@ -2,14 +2,15 @@
 
 Videos are the unit: the objects and frames of one resemble each other, so that only whole videos are drawn again.
 The method is the studentised bootstrap ("bootstrap-t") of a ratio of sums. Percentile, BCa and Student's t cover too
-little with tens of videos and scores that pile up below 100: docs/evaluation.md has the numbers, held by
+little with tens of videos and scores that pile up below 100. Differences of two scores go both ways, and what is right
+for one long tail is wrong for two: their intervals are symmetric. docs/evaluation.md has the coverage of each, held by
 tests/sam2/evaluation/test_uncertainty.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,6 @@ from sam2.evaluation.scores import Mean, Numbers, ObjectScore
 
 Interval = tuple[float, float]
 
-METHOD = "bootstrap-t"
 MIN_VIDEOS = 5  # with fewer, the resamples that draw one video again and again make the interval endless
 _DRAWS_AT_ONCE = 1 << 21  # bounds memory: videos times resamples
 _NO_SPREAD = 1e-9  # points: less is the rounding of sums
@@ -41,6 +41,38 @@ class Bootstrap:
             n = min(rows, self.resamples - start)
             drawn = random.integers(0, videos, (n, videos)) + videos * np.arange(n)[:, None]
             yield np.bincount(drawn.ravel(), minlength=n * videos).reshape(n, videos).astype(float)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an interval is of.
+
+    Attributes:
+        method: its name in files.
+        bounds: the least and the greatest value that the number can have.
+        cut: from studentised resamples and a level to the two ends, in standard errors from the number.
+    """
+
+    method: str
+    bounds: Interval
+    cut: Callable[[Floats, float], Interval]
+
+
+def _equal_tails(studentised: Floats, level: float) -> Interval:
+    """As many resamples beyond one end as beyond the other; a long tail makes one side longer."""
+    low = np.quantile(studentised, (1 - level) / 2, method="lower")
+    high = np.quantile(studentised, (1 + level) / 2, method="higher")
+    return -float(high), -float(low)
+
+
+def _symmetric(studentised: Floats, level: float) -> Interval:
+    """The same on both sides."""
+    reach = float(np.quantile(np.abs(studentised), level, method="higher"))
+    return -reach, reach
+
+
+SCORE = Kind("bootstrap-t", (0.0, 100.0), _equal_tails)
+DIFFERENCE = Kind("symmetric bootstrap-t", (-100.0, 100.0), _symmetric)
 
 
 @dataclass(frozen=True)
@@ -102,14 +134,12 @@ def video_sums(objects: Sequence[ObjectScore], values: Floats, by_part: bool) ->
     return VideoSums(sums, numbers)
 
 
-def intervals(
-    statistics: Mapping[str, VideoSums], bounds: Interval, how: Bootstrap
-) -> dict[str, Interval | None]:
+def intervals(statistics: Mapping[str, VideoSums], kind: Kind, how: Bootstrap) -> dict[str, Interval | None]:
     """An interval for each number, all from the same draws of the same videos.
 
     Args:
         statistics: by name; all over the same videos.
-        bounds: the least and the greatest value that a number can have.
+        kind: whether they are scores or differences of scores.
         how: level, number and seed of the draws.
 
     Returns:
@@ -122,7 +152,7 @@ def intervals(
         for name, sums in able.items():
             found[name].append(_studentised(sums, counts))
     ready = {
-        name: _interval(sums, np.concatenate(found[name]), bounds, how.level) for name, sums in able.items()
+        name: _interval(sums, np.concatenate(found[name]), kind, how.level) for name, sums in able.items()
     }
     return {name: ready.get(name) for name in statistics}
 
@@ -152,13 +182,12 @@ def _freedom(videos: int) -> float:
     return videos / (videos - 1)
 
 
-def _interval(sums: VideoSums, studentised: Floats, bounds: Interval, level: float) -> Interval:
-    error = standard_error(sums)
+def _interval(sums: VideoSums, studentised: Floats, kind: Kind, level: float) -> Interval:
+    error, mean = standard_error(sums), sums.mean
     if error < _NO_SPREAD:
-        return sums.mean, sums.mean
-    low = np.quantile(studentised, (1 - level) / 2, method="lower")
-    high = np.quantile(studentised, (1 + level) / 2, method="higher")
-    return max(bounds[0], float(sums.mean - high * error)), min(bounds[1], float(sums.mean - low * error))
+        return mean, mean
+    low, high = kind.cut(studentised, level)
+    return max(kind.bounds[0], mean + low * error), min(kind.bounds[1], mean + high * error)
 
 
 def standard_error(sums: VideoSums) -> float:
@@ -189,9 +218,7 @@ class Uncertainty:
         videos = "1 video" if self.videos == 1 else f"{self.videos} videos"
         if self.videos < MIN_VIDEOS:
             return f"no intervals: {videos}, they need {MIN_VIDEOS}"
-        said = (
-            f"{100 * self.how.level:g} % intervals over {videos} ({METHOD}, {self.how.resamples} resamples)"
-        )
+        said = f"{100 * self.how.level:g} % intervals over {videos} ({SCORE.method}, {self.how.resamples} resamples)"
         why = f"; none for {', '.join(missing)}: fewer than {MIN_VIDEOS} videos have objects that are seen or unseen"
         return said + why * bool(missing)
 
@@ -213,4 +240,4 @@ def uncertainty(
         for mean in means
         if mean.name in totals
     }
-    return Uncertainty(intervals(statistics, (0.0, 100.0), how), len(videos_of(objects)), how)
+    return Uncertainty(intervals(statistics, SCORE, how), len(videos_of(objects)), how)

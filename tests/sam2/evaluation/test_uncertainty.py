@@ -11,8 +11,11 @@ import pytest
 from sam2.evaluation.boundary import Floats
 from sam2.evaluation.scores import Mean, ObjectScore
 from sam2.evaluation.uncertainty import (
+    DIFFERENCE,
     MIN_VIDEOS,
+    SCORE,
     Bootstrap,
+    Interval,
     VideoSums,
     intervals,
     standard_error,
@@ -61,13 +64,32 @@ def benchmark(random: np.random.Generator, videos: int, kind: str, parts: int) -
 def coverage(kind: str, videos: int, parts: int, draws: int) -> float:
     """How often, in percent, the interval of a drawn benchmark has the number of all videos in the world."""
     truth = benchmark(np.random.default_rng(10**6), 10**6, kind, parts).mean
-    random, hits = np.random.default_rng(videos), 0
-    for _ in range(draws):
-        ends = intervals(
-            {"": benchmark(random, videos, kind, parts)}, (0.0, 100.0), Bootstrap(resamples=999)
-        )[""]
-        hits += ends is not None and ends[0] <= truth <= ends[1]
-    return 100 * hits / draws
+    random, how = np.random.default_rng(videos), Bootstrap(resamples=999)
+    drawn = (benchmark(random, videos, kind, parts) for _ in range(draws))
+    return share_of_hits(truth, [intervals({"": sums}, SCORE, how)[""] for sums in drawn])
+
+
+def share_of_hits(truth: float, found: list[Interval | None]) -> float:
+    return 100 * float(np.mean([ends[0] <= truth <= ends[1] for ends in found if ends is not None]))
+
+
+def change(random: np.random.Generator, videos: int, kind: str) -> VideoSums:
+    """Differences of two models, most of which are on objects that are hard for both, or alike on all."""
+    objects, level = random.geometric(0.45, videos), random.beta(6, 1.2, videos)
+    video = np.repeat(np.arange(videos), objects)
+    if kind == "alike":
+        values = random.normal(0.5, 2, videos)[video] + random.normal(0, 2, len(video))
+    else:
+        values = 100 * (1 - level[video]) * random.normal(0.05, 0.3, len(video))
+    return VideoSums(np.bincount(video, values, videos)[:, None], objects[:, None].astype(float))
+
+
+@pytest.mark.parametrize("kind, videos", [("alike", 30), ("where it is hard", 30), ("where it is hard", 60)])
+def test_intervals_of_differences_cover_the_truth_in_93_to_97_percent_of_1000_draws(kind, videos):
+    truth = change(np.random.default_rng(10**6), 10**6, kind).mean
+    random, how = np.random.default_rng(videos), Bootstrap(resamples=999)
+    drawn = [intervals({"": change(random, videos, kind)}, DIFFERENCE, how)[""] for _ in range(1000)]
+    assert 93 <= share_of_hits(truth, drawn) <= 97
 
 
 @pytest.mark.parametrize("kind, videos, parts", [("skewed", 20, 1), ("skewed", 40, 2)])
@@ -118,7 +140,7 @@ def test_the_interval_is_the_textbooks_bootstrap_t_for_one_object_a_video():
     t = np.sort([(d.mean() - values.mean()) / (d.std(ddof=1) / 5) for d in drawn])
     error = values.std(ddof=1) / 5
     wanted = values.mean() - t[974] * error, values.mean() - t[24] * error
-    found = intervals({"": VideoSums(values[:, None], np.ones((25, 1)))}, (0.0, 100.0), how)[""]
+    found = intervals({"": VideoSums(values[:, None], np.ones((25, 1)))}, SCORE, how)[""]
     assert found == pytest.approx(wanted, rel=1e-9)
 
 
