@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam2.cli.eval_interactive import EPILOG as INTERACTIVE_EPILOG
+from sam2.cli.eval_interactive import interactive
 from sam2.cli.eval_run import EPILOG, failed, make, run
 from sam2.counted import counted
 
@@ -36,6 +38,7 @@ def options() -> None:
 
 
 app.command(epilog=EPILOG)(run)
+app.command(epilog=INTERACTIVE_EPILOG)(interactive)
 app.command()(make)
 
 
