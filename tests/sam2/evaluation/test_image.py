@@ -1,0 +1,129 @@
+"""Objects of still images, found by clicks and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from sam2.build_sam import build_sam2
+from sam2.evaluation.clicks import Click, next_click
+from sam2.evaluation.image import Found, ImageSegmenter, find, numbers_of, summarise
+from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+SIDE = 24
+
+
+def bar(rows: int) -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[2 : 2 + rows, 3:19] = True
+    return mask
+
+
+class Scripted:
+    """Answers click n with the nth mask and any further one with the last."""
+
+    def __init__(self, answers: Sequence[np.ndarray], box: np.ndarray) -> None:
+        self.answers, self.answer_to_box = answers, box
+        self.clicks: list[Click] = []
+        self.boxes: list[list[int]] = []
+
+    def begin(self) -> None:
+        self.clicks = []
+
+    def click(self, click: Click) -> np.ndarray:
+        self.clicks.append(click)
+        return self.answers[min(len(self.clicks), len(self.answers)) - 1]
+
+    def box(self, corners: Sequence[int]) -> np.ndarray:
+        self.boxes.append(list(corners))
+        return self.answer_to_box
+
+
+def test_numbers_are_those_counted_by_hand():
+    truth = bar(20)
+    fake = Scripted([bar(n) for n in (10, 8, 14, 16, 17, 15, 18)], bar(12))  # IoU: rows / 20
+    found = find(truth, fake)
+    assert found.ious == (0.5, 0.4, 0.7, 0.8, 0.85, 0.75, 0.9) and found.box == 0.6
+    assert fake.boxes == [[3, 2, 18, 21]]
+    assert numbers_of(found, 20) == {
+        "IoU@1": 50, "IoU@3": 70, "IoU@5": 85, "IoU@box": 60,
+        "NoC@85": 5, "NoC@90": 7, "failed@85": 0, "failed@90": 0,
+    }  # fmt: skip
+
+
+def test_each_click_is_made_on_the_answer_before():
+    truth, answers = bar(20), [bar(n) for n in (10, 22, 15, 3, 20)]
+    found = find(truth, Scripted(answers, truth))
+    shown = [np.zeros_like(truth), *answers]
+    assert found.clicks == tuple(next_click(truth, answer) for answer in shown[:5])
+    assert found.ious[-1] == 1 and numbers_of(found, 20)["NoC@90"] == 2
+
+
+def test_what_is_never_reached_costs_the_budget_and_is_a_failure():
+    fake = Scripted([bar(17)], bar(20))
+    found = find(bar(20), fake)
+    assert len(found.clicks) == 20
+    numbers = numbers_of(found, 20)
+    assert (numbers["NoC@85"], numbers["failed@85"], numbers["NoC@90"], numbers["failed@90"]) == (1, 0, 20, 1)
+    assert numbers["IoU@5"] == 85 and numbers["IoU@box"] == 100
+
+
+def test_clicking_ends_when_nothing_is_wrong_or_nothing_is_left_to_report():
+    perfect = find(bar(20), Scripted([bar(20)], bar(20)))
+    assert len(perfect.clicks) == 1 and perfect.after(5) == 1
+    good = find(bar(20), Scripted([bar(19)], bar(20)))
+    assert len(good.clicks) == 5 and good.needed(90) == 1
+    late = find(bar(20), Scripted([bar(n) for n in (2, 2, 2, 2, 2, 2, 19)], bar(20)))
+    assert len(late.clicks) == 7
+
+
+def test_what_cannot_be_found_is_said():
+    with pytest.raises(ValueError, match="mask is empty"):
+        find(bar(0), Scripted([bar(1)], bar(1)))
+    with pytest.raises(ValueError, match="nothing is resized here"):
+        find(bar(5), Scripted([bar(5)[:10]], bar(5)))
+    with pytest.raises(ValueError, match="must be at least 5"):
+        find(bar(5), Scripted([bar(5)], bar(5)), budget=4)
+
+
+def test_totals_are_means_over_objects_and_intervals_over_images():
+    one, two = (Found((), (a,) * 5, b) for a, b in ((0.8, 0.5), (0.9, 1.0)))
+    rows = [numbers_of(found, 20) for found in (one, two, two)]
+    summary = summarise(["b", "a", "b"], rows, 20)
+    assert summary.totals["mIoU@1"] == pytest.approx((80 + 90 + 90) / 3)
+    assert summary.totals["mIoU@box"] == pytest.approx((50 + 100 + 100) / 3)
+    assert summary.totals["NoC@85"] == pytest.approx((20 + 1 + 1) / 3)
+    assert summary.totals["failures@85"] == 1 and summary.intervals["mIoU@1"] is None
+    many = summarise([f"{k % 7}" for k in range(24)], rows * 8, 20)
+    for name, value in many.totals.items():
+        if name in many.intervals:
+            low, high = many.intervals[name]
+            assert low <= value <= high and low < high
+
+
+@pytest.fixture(scope="module")
+def predictor() -> SAM2ImagePredictor:
+    torch.manual_seed(0)
+    predictor = SAM2ImagePredictor(build_sam2("test", device="cpu"))
+    predictor.set_image(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8))
+    return predictor
+
+
+def test_clicks_and_boxes_are_asked_as_a_user_of_the_predictor_would(predictor):
+    own = ImageSegmenter(predictor)
+    own.click(Click(1, 1, True))
+    own.begin()  # what was clicked before is forgotten
+    first = own.click(Click(20, 12, True))
+    masks, ious, rough = predictor.predict([[20, 12]], [1], multimask_output=True)
+    best = int(ious.argmax())
+    assert len(masks) == 3 and first.shape == (40, 56) and (first == (masks[best] > 0)).all()
+    second = own.click(Click(50, 30, False))
+    masks, _, _ = predictor.predict(
+        [[20, 12], [50, 30]], [1, 0], mask_input=rough[best][None], multimask_output=False
+    )
+    assert len(masks) == 1 and (second == (masks[0] > 0)).all()
+    boxed = own.box([5, 6, 30, 25])
+    assert (boxed == (predictor.predict(box=[5, 6, 30, 25], multimask_output=False)[0][0] > 0)).all()
