@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from data.plan import mix
+from sam2.peak_memory import memory_gb
 from sam2.training.metrics import MetricsFile
 
 log = logging.getLogger(__name__)
@@ -241,20 +240,6 @@ class MetricsWriter(pl.Callback):
             self._file.write(trainer.global_step, row)
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
-
-
-def memory_gb() -> float:
-    """Peak memory of this process so far: of its GPU if it has one, else resident."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 1e9
-    if sys.platform == "linux":
-        # ru_maxrss would count the process that started this one: Linux hands that peak down through fork and exec
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _over_ranks(trainer: pl.Trainer, means: dict[str, Tensor]) -> dict[str, float]:
