@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from sam2.evaluation.answers import Answers, TimedFrames
 from sam2.evaluation.benchmark import Video
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import replacing, write_atomically
@@ -30,6 +30,7 @@ from sam2.evaluation.label_maps import label_map, write_label_map
 from sam2.image_prompts import PromptError
 from sam2.model.sam2 import SAM2
 from sam2.palette import HIGHEST_ID
+from sam2.peak_memory import memory_gb
 from sam2.pictures import FramesError
 from sam2.policies import REFERENCE, Policy
 from sam2.video_session import VideoSession
@@ -198,7 +199,8 @@ def _write_video(video: Video, follower: Follower, folder: Path, progress: Progr
         raise EvaluationError(
             f"{video.name}: has object {max(ids)}; palette images hold ids up to {HIGHEST_ID}"
         )
-    session = follower.session(video.open(follower.model.image_size))
+    frames = TimedFrames(video.open(follower.model.image_size))
+    session = follower.session(frames)
     height, width = session.frames.size
     for start in starts:
         if start.mask.shape != (height, width):
@@ -206,41 +208,33 @@ def _write_video(video: Video, follower: Follower, folder: Path, progress: Progr
                 f"{video.name}: its first mask of object {start.object_id} is {start.mask.shape[1]}x"
                 f"{start.mask.shape[0]}, its frames are {width}x{height}; nothing is resized here"
             )
-    heard: dict[int, dict[str, list[Any]]] = {i: {"frame": [], "iou": [], "object_logit": []} for i in ids}
-    began, total, done = time.monotonic(), len(session.frames), 0
+    answers = Answers(dict(video.folders or {i: str(i) for i in ids}))
+    began, total = time.monotonic(), len(session.frames)
     empty = torch.full((1, height, width), -1.0)
     for frame in range(min(start.frame for start in starts)):
         if frame in wanted:
             _write_frame(video, folder, wanted[frame], ids[:1], empty)
     with follower.arithmetic():
-        for shown in follow(session, starts, follower.prompt):
-            done = shown.frame + 1
+        following = follow(session, starts, follower.prompt)
+        while (shown := answers.timed(following, frames)) is not None:
             if shown.frame in wanted:
+                answers.hear(wanted[shown.frame], shown)
                 _write_frame(video, folder, wanted[shown.frame], _ids(shown), shown.logits[:, 0])
-                _hear(heard, wanted[shown.frame], shown)
             if progress:
-                progress(video.name, done, total)
-    seconds = time.monotonic() - began
+                progress(video.name, shown.frame + 1, total)
     return {
         "frames": total,
         "objects": len(ids),
-        "seconds": round(seconds, 3),
         "size": [height, width],
-        "heard": {video.folders[i] if video.folders else str(i): heard[i] for i in ids},
+        "seconds": round(time.monotonic() - began, 3),
+        "model_ms": answers.model_ms,
+        "peak_memory_gb": round(memory_gb(), 3),
+        "heard": answers.heard,
     }
 
 
 def _ids(shown: FrameMasks) -> list[int]:
     return [i for i in shown.object_ids if isinstance(i, int)]
-
-
-def _hear(heard: dict[int, dict[str, list[Any]]], name: str, shown: FrameMasks) -> None:
-    """Keep what the model thinks of its masks on a frame."""
-    rows = zip(_ids(shown), shown.ious.tolist(), shown.object_logits.tolist(), strict=True)
-    for i, iou, logit in rows:
-        heard[i]["frame"].append(name)
-        heard[i]["iou"].append(None if np.isnan(iou) else round(iou, 6))
-        heard[i]["object_logit"].append(None if np.isnan(logit) else round(logit, 6))
 
 
 def _write_frame(video: Video, folder: Path, name: str, ids: list[int], logits: Tensor) -> None:

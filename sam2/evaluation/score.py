@@ -231,6 +231,7 @@ def _score_stream(
                 protocol.extras(series),
                 {measure: series.values[:, m] for m, measure in enumerate(protocol.measures)},
                 protocol.part(stream.sequence, name),
+                tuple((series.gt_area > 0).tolist()),
             )
         )
     if not objects and stream.folder is not None:

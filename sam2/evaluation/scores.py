@@ -27,6 +27,7 @@ class ObjectScore:
         extras: further numbers, percent.
         per_frame: values on those frames by measure, between 0 and 1.
         part: "seen" or "unseen" where the benchmark tells these apart.
+        visible: on which of the frames the true object has any pixel.
     """
 
     sequence: str
@@ -37,6 +38,7 @@ class ObjectScore:
     extras: Numbers = field(default_factory=dict)
     per_frame: dict[str, Floats] = field(default_factory=dict)
     part: str | None = None
+    visible: tuple[bool, ...] = ()
 
     @property
     def jf(self) -> float:

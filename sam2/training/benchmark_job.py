@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +24,7 @@ from sam2.build_sam import build_sam2_video_predictor
 from sam2.checkpoint import CheckpointError
 from sam2.cli.weights import Weights, find_weights
 from sam2.counted import counted
+from sam2.evaluation.answers import known_of_itself, speed
 from sam2.evaluation.benchmark import Data, Manifest, Video, check_official, manifest, open_benchmark
 from sam2.evaluation.benchmark_run import RESULTS, Follower, Predictions, share
 from sam2.evaluation.errors import EvaluationError
@@ -41,8 +40,9 @@ from sam2.policies import Policy, PolicyError, find_policy
 from sam2.pretrained import PretrainedError
 from sam2.reference_settings import SettingError
 from sam2.training.benchmark_config import SHARDS, BenchmarkConfig
-from sam2.training.environment import Processes, processes
+from sam2.training.environment import processes
 from sam2.training.held_out import starts_of
+from sam2.training.place import find_device, find_place, sha256_of
 from sam2.variants import UnknownVariantError
 from sam2.video_state import Frames
 
@@ -115,7 +115,7 @@ def open_evaluation(config: BenchmarkConfig) -> Opened:
         CheckpointError, PolicyError, ...: see `find_weights` and `find_policy`.
     """
     about = None if config.is_shards else manifest(config.dataset)
-    policy, rank, world = find_policy(config.policy), *_place(config, processes())
+    policy, rank, world = find_policy(config.policy), *find_place(config.share, processes())
     weights = find_weights(config.checkpoint, config.model)
     overrides = [] if config.image_size is None else [f"++model.image_size={config.image_size}"]
     size = find_recipe(weights.model, overrides).variant.image_size
@@ -123,7 +123,7 @@ def open_evaluation(config: BenchmarkConfig) -> Opened:
     is_official = about is not None and not config.unofficial and config.sequences is None
     if about is not None and is_official:
         check_official(about, data)
-    device = _device(config, rank)
+    device = find_device(config.device)
     settings = {
         "dataset": config.dataset,
         "official": is_official,
@@ -131,7 +131,7 @@ def open_evaluation(config: BenchmarkConfig) -> Opened:
         "names_sha256": data.names_sha256,
         "model": weights.model,
         "checkpoint": "random" if weights.path is None else weights.path.name,
-        "checkpoint_sha256": None if weights.path is None else _sha256(weights.path),
+        "checkpoint_sha256": None if weights.path is None else sha256_of(weights.path),
         "image_size": size,
         "prompt": config.prompt,
         "policy": config.policy,
@@ -207,15 +207,14 @@ def _conclude(
     with counted("scoring", "frames") as progress:
         found = evaluate(rules, truth, predictions.masks, names, config.workers, progress)
     answers = predictions.answers()
-    seconds = sum(float(answer["seconds"]) for answer in answers.values())
-    frames = sum(int(answer["frames"]) for answer in answers.values())
-    speed = {"frames": frames, "seconds": round(seconds, 3), "fps": round(frames / max(seconds, 1e-9), 3)}
+    known = known_of_itself(found.objects, {name: answer["heard"] for name, answer in answers.items()})
     published = _published(about, settings)
-    results = {**as_json(found), "run": {**settings, "speed": speed}, "published": published}
+    run = {"run": {**settings, "speed": speed(list(answers.values()))}, "published": published}
+    results = {**as_json(found), **known, **run}
     write_atomically(predictions.path / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     for note in found.notes:
         console.print(f"note: {note}")
-    console.print(Group(table(found, True, 10), *_comparison(results, published)))
+    console.print(Group(table(found, True, 10), _beyond(results), *_comparison(results, published)))
     console.print(f"results    {predictions.path / RESULTS}")
     return Ended(predictions.path, results, archive)
 
@@ -225,6 +224,21 @@ def _published(about: Manifest | None, settings: Mapping[str, Any]) -> list[dict
     rows = () if about is None else (row for row in about.published if row.prompt == settings["prompt"])
     ordered = sorted(rows, key=lambda row: row.model != settings["model"])
     return [{"model": row.model, "J&F": row.jf, "source": row.source} for row in ordered]
+
+
+def _beyond(results: Mapping[str, Any]) -> Table:
+    """What J&F leaves out, as a table."""
+    each = Table(title="beside the masks", title_justify="left", show_header=False)
+    each.add_column()
+    each.add_column()
+    each.add_column(justify="right")
+    for group in ("visibility", "calibration"):
+        for name, value in results[group].items():
+            each.add_row(group, name, "-" if value is None else f"{value:.4g}")
+    for name in ("fps", "model_fps", "p50_ms", "p95_ms", "peak_memory_gb"):
+        value = results["run"]["speed"][name]
+        each.add_row("speed", name, "-" if value is None else f"{value:.4g}")
+    return each
 
 
 def _comparison(results: Mapping[str, Any], published: list[dict[str, Any]]) -> list[Table]:
@@ -242,31 +256,6 @@ def _comparison(results: Mapping[str, Any], published: list[dict[str, Any]]) -> 
     return [each]
 
 
-def _place(config: BenchmarkConfig, around: Processes) -> tuple[int, int]:
-    """Which share of how many is this process's."""
-    if config.share is None:
-        return around.rank, around.world
-    first, _, last = config.share.partition("/")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise EvaluationError(f"share is {config.share!r}; expected K/N with K from 1 to N, such as 2/8")
-    return int(first) - 1, int(last)
-
-
-def _device(config: BenchmarkConfig, rank: int) -> torch.device:
-    """The device that was named, else this process's GPU, else the CPU."""
-    if config.device is not None:
-        try:
-            return torch.zeros(1, device=config.device).device
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise EvaluationError(
-                f"device {config.device}: there is none; give cpu, cuda or cuda:N"
-            ) from error
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
-    return torch.device("cuda", int(local) % torch.cuda.device_count())
-
-
 def _folder(config: BenchmarkConfig, weights: Weights) -> Path:
     """What differs between evaluations, as a name: data, weights, prompt and policy."""
     data = Path(config.dataset.removeprefix(SHARDS)).resolve().name if config.is_shards else config.dataset
@@ -277,11 +266,6 @@ def _folder(config: BenchmarkConfig, weights: Weights) -> Path:
         run = path.resolve().parents[1] if path.parent.name == "export" else None
         model = path.stem if run is None else f"{run.parent.name}-{run.name}"
     return Path("runs") / "eval" / f"{data}-{model}-{config.prompt}-{Path(config.policy).stem}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rules(name: str, data: Data) -> Protocol:
