@@ -24,7 +24,6 @@ from sam2.build_sam import build_sam2_video_predictor
 from sam2.checkpoint import CheckpointError
 from sam2.cli.weights import Weights, find_weights
 from sam2.counted import counted
-from sam2.evaluation.answers import known_of_itself, speed
 from sam2.evaluation.benchmark import Data, Manifest, Video, check_official, manifest, open_benchmark
 from sam2.evaluation.benchmark_run import RESULTS, Follower, Predictions, share
 from sam2.evaluation.errors import EvaluationError
@@ -207,14 +206,15 @@ def _conclude(
     with counted("scoring", "frames") as progress:
         found = evaluate(rules, truth, predictions.masks, names, config.workers, progress)
     answers = predictions.answers()
-    known = known_of_itself(found.objects, {name: answer["heard"] for name, answer in answers.items()})
+    seconds = sum(float(answer["seconds"]) for answer in answers.values())
+    frames = sum(int(answer["frames"]) for answer in answers.values())
+    speed = {"frames": frames, "seconds": round(seconds, 3), "fps": round(frames / max(seconds, 1e-9), 3)}
     published = _published(about, settings)
-    run = {"run": {**settings, "speed": speed(list(answers.values()))}, "published": published}
-    results = {**as_json(found), **known, **run}
+    results = {**as_json(found), "run": {**settings, "speed": speed}, "published": published}
     write_atomically(predictions.path / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     for note in found.notes:
         console.print(f"note: {note}")
-    console.print(Group(table(found, True, 10), _beyond(results), *_comparison(results, published)))
+    console.print(Group(table(found, True, 10), *_comparison(results, published)))
     console.print(f"results    {predictions.path / RESULTS}")
     return Ended(predictions.path, results, archive)
 
@@ -224,21 +224,6 @@ def _published(about: Manifest | None, settings: Mapping[str, Any]) -> list[dict
     rows = () if about is None else (row for row in about.published if row.prompt == settings["prompt"])
     ordered = sorted(rows, key=lambda row: row.model != settings["model"])
     return [{"model": row.model, "J&F": row.jf, "source": row.source} for row in ordered]
-
-
-def _beyond(results: Mapping[str, Any]) -> Table:
-    """What J&F leaves out, as a table."""
-    each = Table(title="beside the masks", title_justify="left", show_header=False)
-    each.add_column()
-    each.add_column()
-    each.add_column(justify="right")
-    for group in ("visibility", "calibration"):
-        for name, value in results[group].items():
-            each.add_row(group, name, "-" if value is None else f"{value:.4g}")
-    for name in ("fps", "model_fps", "p50_ms", "p95_ms", "peak_memory_gb"):
-        value = results["run"]["speed"][name]
-        each.add_row("speed", name, "-" if value is None else f"{value:.4g}")
-    return each
 
 
 def _comparison(results: Mapping[str, Any], published: list[dict[str, Any]]) -> list[Table]:
