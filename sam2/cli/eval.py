@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam2.cli.eval_image import EPILOG as IMAGE_EPILOG
+from sam2.cli.eval_image import image
 from sam2.cli.eval_interactive import EPILOG as INTERACTIVE_EPILOG
 from sam2.cli.eval_interactive import interactive
 from sam2.cli.eval_run import EPILOG, failed, make, run
@@ -39,6 +41,7 @@ def options() -> None:
 
 app.command(epilog=EPILOG)(run)
 app.command(epilog=INTERACTIVE_EPILOG)(interactive)
+app.command(epilog=IMAGE_EPILOG)(image)
 app.command()(make)
 
 
