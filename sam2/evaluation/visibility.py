@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sam2.evaluation.boundary import Bools
 
@@ -54,18 +53,16 @@ def visibility(objects: Iterable[Sightings]) -> Numbers:
     }
 
 
+def returns(there: Bools) -> list[tuple[int, int]]:
+    """First frame of every stretch on which an object is there after it was absent, and the frame after it ends."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2) if start > 0]
+
+
 def _delays(one: Sightings) -> list[int | None]:
     """For every time that the object comes back: frames until it is noticed, None if it leaves before."""
     delays: list[int | None] = []
-    for start, end in _stretches(one.there):
-        if start == 0:
-            continue  # it was there all the time since it was pointed at
+    for start, end in returns(one.there):
         noticed = np.flatnonzero(one.says[start:end])
         delays.append(int(noticed[0]) if len(noticed) else None)
     return delays
-
-
-def _stretches(there: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Start and end of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]

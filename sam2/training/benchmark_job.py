@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console, Group
-from rich.table import Table
 
 from data.clip import DataError
 from data.held_out import HeldOut, HeldOutVideo
@@ -24,6 +23,8 @@ from sam2.build_sam import build_sam2_video_predictor
 from sam2.checkpoint import CheckpointError
 from sam2.cli.weights import Weights, find_weights
 from sam2.counted import counted
+from sam2.evaluation.answers import known_of_itself, speed
+from sam2.evaluation.attributes import by_kind, traces
 from sam2.evaluation.benchmark import Data, Manifest, Video, check_official, manifest, open_benchmark
 from sam2.evaluation.benchmark_run import RESULTS, Follower, Predictions, share
 from sam2.evaluation.errors import EvaluationError
@@ -39,6 +40,7 @@ from sam2.policies import Policy, PolicyError, find_policy
 from sam2.pretrained import PretrainedError
 from sam2.reference_settings import SettingError
 from sam2.training.benchmark_config import SHARDS, BenchmarkConfig
+from sam2.training.benchmark_report import published, tables
 from sam2.training.environment import processes
 from sam2.training.held_out import starts_of
 from sam2.training.place import find_device, find_place, sha256_of
@@ -206,39 +208,18 @@ def _conclude(
     with counted("scoring", "frames") as progress:
         found = evaluate(rules, truth, predictions.masks, names, config.workers, progress)
     answers = predictions.answers()
-    seconds = sum(float(answer["seconds"]) for answer in answers.values())
-    frames = sum(int(answer["frames"]) for answer in answers.values())
-    speed = {"frames": frames, "seconds": round(seconds, 3), "fps": round(frames / max(seconds, 1e-9), 3)}
-    published = _published(about, settings)
-    results = {**as_json(found), "run": {**settings, "speed": speed}, "published": published}
+    known = known_of_itself(found.objects, {name: answer["heard"] for name, answer in answers.items()})
+    with counted("telling objects apart", "masks") as progress:
+        kinds = by_kind(found.objects, traces(truth, found.objects, progress))
+    rows = published(about, settings)
+    run = {"run": {**settings, "speed": speed(list(answers.values()))}, "published": rows}
+    results = {**as_json(found), **known, "by": kinds, **run}
     write_atomically(predictions.path / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     for note in found.notes:
         console.print(f"note: {note}")
-    console.print(Group(table(found, True, 10), *_comparison(results, published)))
+    console.print(Group(table(found, True, 10), *tables(results)))
     console.print(f"results    {predictions.path / RESULTS}")
     return Ended(predictions.path, results, archive)
-
-
-def _published(about: Manifest | None, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What others have reported for this benchmark and prompt, the same model first."""
-    rows = () if about is None else (row for row in about.published if row.prompt == settings["prompt"])
-    ordered = sorted(rows, key=lambda row: row.model != settings["model"])
-    return [{"model": row.model, "J&F": row.jf, "source": row.source} for row in ordered]
-
-
-def _comparison(results: Mapping[str, Any], published: list[dict[str, Any]]) -> list[Table]:
-    if not published:
-        return []
-    official = "" if results["run"]["official"] else " (not on the whole benchmark: no comparison)"
-    each = Table(title=f"published{official}", title_justify="left")
-    for name in ("model", "J&F", "ours", "source"):
-        each.add_column(name, justify="right" if name in ("J&F", "ours") else "left")
-    for row in published:
-        same = row["model"] == results["run"]["model"]
-        each.add_row(
-            row["model"], f"{row['J&F']:.1f}", f"{results['J&F']:.1f}" if same else "", row["source"]
-        )
-    return [each]
 
 
 def _folder(config: BenchmarkConfig, weights: Weights) -> Path:
