@@ -24,10 +24,11 @@ from sam2.evaluation.boundary import Bools
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
 from sam2.evaluation.following import Start
-from sam2.evaluation.interactive import MODES, Played, Rules, SessionPredictor, Truth
+from sam2.evaluation.interactive import MODES, Played, Rules, Truth
 from sam2.evaluation.label_files import read_ids, read_mask
 from sam2.evaluation.scorecard import brackets, interval_as_json
 from sam2.evaluation.scores import Mean, ObjectScore, mean_scores
+from sam2.evaluation.session_predictor import SessionPredictor
 from sam2.evaluation.uncertainty import uncertainty
 from sam2.image_prompts import PromptError
 from sam2.pictures import FramesError

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam2.evaluation.clicks import Click, next_click
-from sam2.evaluation.interactive import MODES, PAPER, Rules, SessionPredictor, Truth, offline, online
+from sam2.evaluation.interactive import MODES, PAPER, Rules, Truth, offline, online
 from sam2.evaluation.jf import score_sequence
+from sam2.evaluation.session_predictor import SessionPredictor
 from sam2.model.sam2 import SAM2
 from sam2.variants import VARIANTS
 from sam2.video_frames import open_frames
