@@ -1,4 +1,4 @@
-"""A video session as interactive evaluation wants it: one object, clicked on, followed, put back to an earlier state."""
+"""A video session for interactive evaluation: one object, clicked on, followed, put back to an earlier state."""
 
 from __future__ import annotations
 
