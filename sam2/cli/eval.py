@@ -14,7 +14,11 @@ from sam2.cli.eval_image import EPILOG as IMAGE_EPILOG
 from sam2.cli.eval_image import image
 from sam2.cli.eval_interactive import EPILOG as INTERACTIVE_EPILOG
 from sam2.cli.eval_interactive import interactive
-from sam2.cli.eval_run import EPILOG, failed, make, run
+from sam2.cli.eval_options import failed
+from sam2.cli.eval_run import EPILOG, make, run
+from sam2.cli.eval_volumes import EPILOG as VOLUMES_EPILOG
+from sam2.cli.eval_volumes import volumes
+from sam2.cli.sequence_names import sequence_names
 from sam2.counted import counted
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ def options() -> None:
 app.command(epilog=EPILOG)(run)
 app.command(epilog=INTERACTIVE_EPILOG)(interactive)
 app.command(epilog=IMAGE_EPILOG)(image)
+app.command(epilog=VOLUMES_EPILOG)(volumes)
 app.command()(make)
 
 
@@ -98,7 +103,7 @@ def score(
     try:
         _refuse_to_overwrite(protocol, out, csv, per_frame, overwrite)
         rules = _rules(protocol, gt, meta, unseen, all_frames, as_published)
-        only = _names(sequences)
+        only = sequence_names(sequences)
     except (ValueError, OSError) as error:
         raise failed(error, 2) from error
     try:
@@ -180,18 +185,3 @@ def _source(option, given, protocol, used, find, what) -> Path | None:  # type: 
             f"{option} FILE, or go without by {option} none"
         )
     return path
-
-
-def _names(given: str | None) -> frozenset[str] | None:
-    """Names out of a file or a list with commas."""
-    if given is None:
-        return None
-    from sam2.evaluation.meta import read_names
-
-    path = Path(given)
-    if path.is_file():
-        return read_names(path)
-    names = frozenset(name.strip() for name in given.split(",") if name.strip())
-    if not names or path.suffix == ".txt":
-        raise OptionError(f"--sequences {given}: is no file, and no list of names with commas")
-    return names
