@@ -88,7 +88,7 @@ def data(context: typer.Context) -> None:
     ),
 )
 def evaluate(context: typer.Context) -> None:
-    """Score masks by the rules of a benchmark: DAVIS 2017, SA-V, MOSE, LVOS, YouTube-VOS."""
+    """Run models on DAVIS 2017, SA-V, MOSE, LVOS, YouTube-VOS or images, score masks."""
     from sam2.cli.eval import app as eval_app
 
     eval_app(args=context.args, prog_name="sam2 eval")

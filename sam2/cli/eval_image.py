@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from sam2.cli.eval_run import failed
+from sam2.cli.eval_options import (
+    Checkpoint,
+    Device,
+    ModelName,
+    Overwrite,
+    Precision,
+    Share,
+    Size,
+    one_line_for_mistakes,
+)
 
 EPILOG = (
     "Examples:\n\n`sam2 eval image sam2.1_hiera_tiny.pt --data instances_val2017.json --images val2017 --out eval/coco`"
@@ -16,12 +25,7 @@ EPILOG = (
 
 
 def image(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT", help="Weight file, run directory, id of a released model, or random."
-        ),
-    ],
+    checkpoint: Checkpoint,
     data: Annotated[
         Path,
         typer.Option(
@@ -36,44 +40,23 @@ def image(
     void: Annotated[
         int | None, typer.Option(metavar="ID", help="With a folder of masks: an id that is no object.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which model, where the weights do not tell.")
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(metavar="PX", help="Side of the model's input; by default the model's own."),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KIND", help="float32 or bfloat16; by default bfloat16 on a GPU, float32 elsewhere."
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="By default a GPU if there is one.")
-    ] = None,
-    share: Annotated[
-        str | None,
-        typer.Option(
-            metavar="K/N", help="Do the K-th of N shares; torchrun and srun say so without being asked."
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that were made in another way.")
-    ] = False,
+    model: ModelName = None,
+    size: Size = None,
+    precision: Precision = None,
+    device: Device = None,
+    share: Share = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Click on every object of every image and draw a box around it: mean IoU, and clicks until 85 and 90 % IoU.
 
     OUT then has images/NAME.json with every click, and results.json. The same command goes on where a killed one
     stopped. Sharing the images changes no number.
     """
-    try:
+    with one_line_for_mistakes("images"):
         from rich.console import Console
 
-        from sam2.evaluation.errors import EvaluationError
-        from sam2.training.benchmark_job import MISTAKES
         from sam2.training.image_job import ImageConfig, run_images
-        from sam2.training.typed import ConfigError, from_mapping
+        from sam2.training.typed import from_mapping
 
         given = {
             "checkpoint": checkpoint,
@@ -89,13 +72,5 @@ def image(
             "share": share,
             "overwrite": overwrite,
         }
-        try:
-            config = from_mapping(ImageConfig, given)
-        except ConfigError as error:
-            raise failed(error, 2) from error
+        config = from_mapping(ImageConfig, given)
         run_images(config, Console(highlight=False, markup=False, soft_wrap=True))
-    except (EvaluationError, *MISTAKES) as error:
-        raise failed(error, 1) from error
-    except KeyboardInterrupt as error:
-        typer.echo("stopped; the same command goes on with the images that are missing", err=True)
-        raise typer.Exit(130) from error

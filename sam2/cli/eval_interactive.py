@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from sam2.cli.eval_run import failed
+from sam2.cli.eval_options import (
+    Checkpoint,
+    Dataset,
+    Device,
+    FramesFolder,
+    ModelName,
+    Overwrite,
+    PolicyName,
+    Precision,
+    Root,
+    Sequences,
+    Share,
+    Size,
+    Unofficial,
+    one_line_for_mistakes,
+)
 
 EPILOG = (
     "Examples:\n\n`sam2 eval interactive sam2.1_hiera_tiny.pt --dataset davis2017 --root DAVIS --out eval/offline`"
@@ -16,19 +31,10 @@ EPILOG = (
 
 
 def interactive(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT", help="Weight file, run directory, id of a released model, or random."
-        ),
-    ],
-    dataset: Annotated[
-        str, typer.Option(metavar="NAME", help="davis2017, lvos, sav_val, sav_test, mose or shards:PATH.")
-    ],
+    checkpoint: Checkpoint,
+    dataset: Dataset,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")],
-    root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the benchmark's download.")
-    ] = None,
+    root: Root = None,
     mode: Annotated[
         str,
         typer.Option(
@@ -56,59 +62,30 @@ def interactive(
             help="Videos of at most N frames go through the trunk once; 17 MB a frame at 1024 px.",
         ),
     ] = 100,
-    policy: Annotated[
-        str, typer.Option(metavar="NAME", help="Memory policy, by name or YAML file.")
-    ] = "reference",
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which model, where the weights do not tell.")
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(metavar="PX", help="Side of the model's input; by default the model's own."),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KIND", help="float32 or bfloat16; by default bfloat16 on a GPU, float32 elsewhere."
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="By default a GPU if there is one.")
-    ] = None,
-    frames: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Frames from elsewhere, such as the same videos at full rate."),
-    ] = None,
-    sequences: Annotated[
-        str | None, typer.Option(metavar="FILE|A,B", help="These videos alone: a file of names, or names.")
-    ] = None,
-    unofficial: Annotated[
-        bool, typer.Option("--unofficial", help="Take data that are not the benchmark as published.")
-    ] = False,
-    share: Annotated[
-        str | None,
-        typer.Option(
-            metavar="K/N", help="Do the K-th of N shares; torchrun and srun say so without being asked."
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that were made in another way.")
-    ] = False,
+    policy: PolicyName = "reference",
+    model: ModelName = None,
+    size: Size = None,
+    precision: Precision = None,
+    device: Device = None,
+    frames: FramesFolder = None,
+    sequences: Sequences = None,
+    unofficial: Unofficial = False,
+    share: Share = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Let a simulated person click each object of a benchmark right, frame after frame; J&F after 1 to 8 frames.
 
     OUT then has interactive/VIDEO.json with every click, and results.json. The same command goes on where a killed one
     stopped. Sharing the videos changes no number. Needs true masks of all frames.
     """
-    try:
+    with one_line_for_mistakes("videos"):
         from rich.console import Console
 
-        from sam2.evaluation.errors import EvaluationError
         from sam2.evaluation.interactive import Rules
         from sam2.evaluation.interactive_run import Way
         from sam2.training.benchmark_config import resolve_evaluation
-        from sam2.training.benchmark_job import MISTAKES
         from sam2.training.interactive_job import run_interactive
+        from sam2.training.typed import ConfigError
 
         given = {
             "checkpoint": checkpoint,
@@ -126,14 +103,9 @@ def interactive(
             "share": share,
             "overwrite": overwrite,
         }
+        config = resolve_evaluation(given)
         try:
-            config = resolve_evaluation(given)
             way = Way(mode, Rules(frames_budget, clicks, threshold), corrections, cached_frames)
         except ValueError as error:
-            raise failed(error, 2) from error
+            raise ConfigError(str(error)) from error
         run_interactive(config, way, Console(highlight=False, markup=False, soft_wrap=True))
-    except (EvaluationError, *MISTAKES) as error:
-        raise failed(error, 1) from error
-    except KeyboardInterrupt as error:
-        typer.echo("stopped; the same command goes on with the videos that are missing", err=True)
-        raise typer.Exit(130) from error
