@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sam2.cli.eval_run import failed
+from sam2.cli.eval_options import failed
 from sam2.cli.sequence_names import sequence_names
 from sam2.counted import counted
 
