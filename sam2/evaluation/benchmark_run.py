@@ -127,6 +127,8 @@ class Predictions:
                 shutil.rmtree(self.path / name, ignore_errors=True)
             for name in (RESULTS, SETTINGS):
                 (self.path / name).unlink(missing_ok=True)
+        # before the note is looked for: another process of this run may write it in between
+        is_used = self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir())
         if note.is_file():
             found = _read_json(note)
             for key in wanted.keys() | found.keys():
@@ -135,7 +137,7 @@ class Predictions:
                         f"{self.path}: holds predictions with {key} {found.get(key)!r}, asked for is "
                         f"{wanted.get(key)!r}; choose another --out, or --overwrite these"
                     )
-        elif self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
+        elif is_used:
             raise EvaluationError(f"{self.path}: is not empty and has no {SETTINGS}; choose another --out")
         else:
             write_atomically(note, json.dumps(wanted, indent=1) + "\n")
