@@ -17,18 +17,17 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sam2.connected_components import overwrite_small
 from sam2.image_prompts import Canvas, PromptError
 from sam2.model.memory_bank import Place
 from sam2.model.pixels import normalise
 from sam2.model.sam2 import SAM2, suppress_overlap
 from sam2.pictures import Picture, picture_size, to_model_frame
 from sam2.policies import REFERENCE, Policy, as_policy
-from sam2.tracker import FILLED, Track, Tracker
+from sam2.shown_masks import enlarged, filled
+from sam2.tracker import Track, Tracker
 from sam2.types import Features, MaskPrompt, Output, Prompt
 from sam2.video_prompts import LOGIT_RANGE, clicks_and_box, extended, mask_on_frame
 
@@ -252,9 +251,7 @@ class StreamTracker:
         return Place(frame, unknown if self.options.frames is None else self.options.frames)
 
     def _filled(self, answer: Output) -> Output:
-        if self.options.fill_hole_area <= 0:
-            return answer
-        low_res = overwrite_small(answer.low_res, answer.low_res <= 0, self.options.fill_hole_area, FILLED)
+        low_res = filled(answer.low_res, self.options.fill_hole_area)
         return replace(answer, low_res=low_res, candidates=low_res)
 
     def _result(self, clock: _Clock) -> FrameResult:
@@ -265,7 +262,7 @@ class StreamTracker:
             logits = torch.empty(0, *self._size, device=device)
             return FrameResult(self._frame, [], logits, empty, empty, clock.laps)
         joined = Output.join(shown)
-        logits = F.interpolate(joined.low_res, self._size, mode="bilinear", align_corners=False)
+        logits = enlarged(joined.low_res, self._size)
         if self.options.non_overlap_masks:
             logits = suppress_overlap(logits)
         clock.lap("masks")

@@ -6,17 +6,17 @@ changes nothing but the speed; both the video predictor and streaming run this.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from sam2.model.memory_bank import MemoryPolicy, Place, Recall
 from sam2.model.sam2 import SAM2, no_prompt, suppress_overlap
 from sam2.policies.policy import REFERENCE, Answer, Branch, Path, Policy, Scores
 from sam2.types import Entry, Features, MaskPrompt, Output, Prompt
-
-FILLED = 0.1  # logit of a filled hole, as released
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,23 @@ class Track:
     def best(self) -> Path:
         """The account whose answer is shown."""
         return self.paths[0]
+
+
+class Offer(NamedTuple):
+    """What the decoder gave to choose from for one object on a frame.
+
+    `candidates` (M, 4h, 4w) are logits, `ious` (M,) the predicted IoU of each; M is 1 where there was no choice.
+    `chosen` is the index of what is shown, None: the one with the highest predicted IoU.
+    """
+
+    candidates: Tensor
+    ious: Tensor
+    chosen: int | None = None
+
+    @classmethod
+    def of(cls, output: Output, chosen: int | None = None) -> Offer:
+        """Of an answer that is not settled, a batch of one."""
+        return cls(output.candidates[0], output.ious[0], chosen)
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,11 @@ class Tracker:
         return Track((Path(state=self.policy.begin()),))
 
     def advance(
-        self, features: Features, tracks: Sequence[Track], place: Place
+        self,
+        features: Features,
+        tracks: Sequence[Track],
+        place: Place,
+        on_offer: Callable[[int, Offer], None] | None = None,
     ) -> list[tuple[Output, Track]]:
         """Track objects on a frame that nobody has answered.
 
@@ -73,6 +94,7 @@ class Tracker:
             features: of this one frame.
             tracks: the objects.
             place: of the frame.
+            on_offer: called for each object with its index in `tracks` and what its answer was chosen from.
 
         Returns:
             For each object its answer, a batch of one, and what is known of it now.
@@ -81,9 +103,12 @@ class Tracker:
         recalls = [self.policy.select(path, place, rules) for track in tracks for path in track.paths]
         answers = self._answers(features, recalls)
         grown = []
-        for track in tracks:
+        for index, track in enumerate(tracks):
             own = [next(answers) for _ in track.paths]
-            grown.append(self._follow(track, own, self.policy.branch(track.paths, own, place)))
+            branches = self.policy.branch(track.paths, own, place)
+            if on_offer is not None:
+                on_offer(index, Offer.of(own[branches[0].parent].output, branches[0].candidate))
+            grown.append(self._follow(track, own, branches))
         shown = [branches[0][1].output for branches in grown]
         return list(zip(shown, self._remember(features, grown, place), strict=True))
 

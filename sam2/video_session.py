@@ -8,22 +8,21 @@ one stays a tracked frame; objects are independent. Held to the reference by tes
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sam2.connected_components import overwrite_small
 from sam2.image_prompts import Canvas, PromptError
 from sam2.model.memory_bank import Place
 from sam2.model.pixels import normalise
 from sam2.model.sam2 import NO_OBJECT_LOGIT, SAM2, suppress_overlap
 from sam2.policies import REFERENCE, Policy, as_policy
-from sam2.tracker import FILLED, Track, Tracker
+from sam2.shown_masks import enlarged, filled
+from sam2.tracker import Offer, Track, Tracker
 from sam2.types import Features, MaskPrompt, Output, Prompt
 from sam2.video_prompts import LOGIT_RANGE, clicks_and_box, extended, mask_on_frame
 from sam2.video_state import FrameMasks, Frames, Pending, SessionError, SessionOptions, TrackedObject
@@ -58,6 +57,8 @@ class VideoSession:
         self._store = torch.device("cpu") if options.offload_state_to_cpu else None
         self.tracker = Tracker(model, as_policy(policy), options.max_rows, self._store)
         self.objects: dict[Hashable, TrackedObject] = {}
+        # called with every object whose frame is answered, and what its answer was chosen from
+        self.on_offer: Callable[[Hashable, Offer], None] | None = None
         self._features: OrderedDict[int, Features] = OrderedDict()
 
     @property
@@ -115,7 +116,7 @@ class VideoSession:
         rough = self._shown(obj, frame, is_prompted)
         logits = None if rough is None else rough.low_res.to(self.device).clamp(-LOGIT_RANGE, LOGIT_RANGE)
         prompt = Prompt(coords, kinds, logits)
-        answer = self._ask(obj, frame, prompt)
+        answer = self._ask(object_id, obj, frame, prompt)
 
         self.objects[object_id] = obj
         obj.prompts[frame] = replace(prompt, mask_logits=None)
@@ -134,7 +135,7 @@ class VideoSession:
         masks = mask_on_frame(self._canvas(), mask)
         obj = self.objects.get(object_id) or TrackedObject(self.tracker.begin())
         is_prompted = self._becomes_prompted(obj, frame)
-        answer = self._ask(obj, frame, MaskPrompt(masks))
+        answer = self._ask(object_id, obj, frame, MaskPrompt(masks))
 
         self.objects[object_id] = obj
         obj.masks[frame] = masks if self._store is None else masks.to(self._store)
@@ -192,7 +193,7 @@ class VideoSession:
         for frame in order:
             present = {name: obj for name, obj in begun.items() if self.objects.get(name) is obj}
             with torch.inference_mode():
-                self._advance(present.values(), frame, reverse)
+                self._advance(present, frame, reverse)
                 found = self._masks(frame, present, [obj.committed(frame) for obj in present.values()])
             yield found
 
@@ -230,10 +231,14 @@ class VideoSession:
         self._features.move_to_end(frame)
         return self._features[frame]
 
-    def _ask(self, obj: TrackedObject, frame: int, prompt: Prompt | MaskPrompt) -> Output:
+    def _ask(
+        self, object_id: Hashable, obj: TrackedObject, frame: int, prompt: Prompt | MaskPrompt
+    ) -> Output:
         first = frame not in obj.tracked
         place = self._place(frame, obj.tracked.get(frame, False))
         answer = self.tracker.ask(self.features(frame), obj.track, place, prompt, first)
+        if self.on_offer is not None:
+            self.on_offer(object_id, Offer.of(answer))
         return self._kept(answer.settled())
 
     def _commit(self, frame: int) -> None:
@@ -261,19 +266,22 @@ class VideoSession:
             if self.options.clear_non_cond_mem_around_input:
                 self._clear_around(obj, frame)
 
-    def _advance(self, objects: Iterable[TrackedObject], frame: int, reverse: bool) -> None:
+    def _advance(self, objects: Mapping[Hashable, TrackedObject], frame: int, reverse: bool) -> None:
         """Track objects on a frame, except those whose answer a person gave."""
-        followed = []
-        for obj in objects:
+        names, followed = [], []
+        for object_id, obj in objects.items():
             obj.tracked[frame] = reverse
             if not (frame in obj.answers and obj.answers[frame].is_prompted):
+                names.append(object_id)
                 followed.append(obj)
             elif self.options.clear_non_cond_mem_around_input:
                 self._clear_around(obj, frame)
         if not followed:
             return
         tracks = [obj.track for obj in followed]
-        found = self.tracker.advance(self.features(frame), tracks, self._place(frame, reverse))
+        told = self.on_offer
+        on_offer = None if told is None else lambda index, offer: told(names[index], offer)
+        found = self.tracker.advance(self.features(frame), tracks, self._place(frame, reverse), on_offer)
         for obj, (answer, track) in zip(followed, found, strict=True):
             kept, entry = self._kept(answer), track.best.memory.get(frame)
             if entry is not None:  # one copy of both, not two
@@ -360,16 +368,11 @@ class VideoSession:
         size = self.frames.size
         if answer is None:
             return torch.full((1, 1, *size), NO_OBJECT_LOGIT, device=self.device)
-        low_res = answer.low_res.to(self.device)
-        if low_res.shape[-2:] == size:
-            return low_res
-        return F.interpolate(low_res, size, mode="bilinear", align_corners=False)
+        return enlarged(answer.low_res.to(self.device), size)
 
     def _kept(self, answer: Output) -> Output:
         """An answer as it is stored and shown: holes filled, away from the device if asked for."""
-        low_res = answer.low_res
-        if self.options.fill_hole_area > 0:
-            low_res = overwrite_small(low_res, low_res <= 0, self.options.fill_hole_area, FILLED)
+        low_res = filled(answer.low_res, self.options.fill_hole_area)
         kept = replace(answer, low_res=low_res, candidates=low_res, given=None)
         return kept if self._store is None else kept.to(self._store)
 
