@@ -112,7 +112,7 @@ def augment(
 
     Args:
         frames: (T, H, W, 3) RGB.
-        masklets: one for each of O objects, of the same T frames and the same H and W.
+        masklets: one for each of O objects, of the same T frames; of the picture's H and W, or larger.
         size: side of the model's square, pixels.
         config: probabilities and ranges.
         seed: all that is random.

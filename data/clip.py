@@ -1,13 +1,15 @@
-"""The three shapes a clip takes on its way to the model: annotated video, training clip, batch."""
+"""The shapes a clip takes on its way to the model: found in a source, annotated video, training clip, batch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -16,23 +18,67 @@ class DataError(ValueError):
 
 
 @dataclass(frozen=True)
+class VideoFile:
+    """A video; annotated frame k is its frame `frame_index[k]`."""
+
+    path: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the pixels come from."""
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """One image file for each annotated frame."""
+
+    paths: tuple[Path, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file, or the folder of several: what messages name."""
+        return self.paths[0] if len(self.paths) == 1 else self.paths[0].parent
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the pixels come from."""
+        return self.paths
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures that the source computes, the slices of a volume for instance.
+
+    `read` yields one for each annotated frame, (H, W) or (H, W, 3) uint8; `path` is what messages name.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    read: Callable[[], Iterator[NDArray[np.uint8]]]
+
+
+Media = VideoFile | ImageFiles | Pictures
+
+
+@dataclass(frozen=True)
 class AnnotatedVideo:
     """One video or image of a source, with the masks of its objects, before it is written to a shard.
 
     Attributes:
         key: unique in the dataset, `[a-z0-9_-]+`.
-        media: the file that holds the pixels (a video, or one image).
+        media: what holds the pixels.
         height: pixels, of the media and of every mask.
         width: pixels, of the media and of every mask.
-        fps: frames per second of the media; 0 for an image.
-        frame_index: for annotated frame k, its frame number in the media.
+        fps: frames per second of the numbers in `frame_index`; 0 for an image, which then is its one frame.
+        frame_index: for annotated frame k, its frame number in the video file, or in the video that the images show.
         object_ids: identity of each object in the source.
         masks: `masks[object][annotated frame]`, a COCO compressed RLE string; "" where the object is absent.
         meta: whatever else the source knows (license, split, per-object type, ...), JSON types only.
     """
 
     key: str
-    media: Path
+    media: Media
     height: int
     width: int
     fps: float
@@ -40,6 +86,21 @@ class AnnotatedVideo:
     object_ids: tuple[int, ...]
     masks: tuple[tuple[str, ...], ...]
     meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SourceClip:
+    """A clip that a source has found and not read yet.
+
+    Attributes:
+        key: as that of the `AnnotatedVideo` it will be.
+        read: reads its annotation and masks; raises DataError if that cannot be done. Called in any thread.
+        group: what must stay together when a data set is split (the video, the patient); "": the clip alone.
+    """
+
+    key: str
+    read: Callable[[], AnnotatedVideo]
+    group: str = ""
 
 
 @dataclass(frozen=True)

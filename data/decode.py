@@ -57,6 +57,8 @@ class Masklet:
 def decode_frames(index: ShardIndex, i: int, frames: Sequence[int]) -> NDArray[np.uint8]:
     """The pictures of some annotated frames of sample `i`: (T, H, W, 3) uint8 RGB, in the order asked for.
 
+    H and W are those of the masks, or smaller where the pictures were shrunk when they were stored.
+
     Raises:
         SampleError: the media cannot be decoded, or is not what the index says.
     """
@@ -74,7 +76,8 @@ def decode_frames(index: ShardIndex, i: int, frames: Sequence[int]) -> NDArray[n
             raise DataError(
                 f"frames are {found[0]}x{found[1]}, the index says {expected[0]}x{expected[1]}; convert again"
             )
-    return pixels[:, : sample.height, : sample.width]
+    is_shrunk = sample.media_height < sample.height or sample.media_width < sample.width
+    return pixels if is_shrunk else pixels[:, : sample.height, : sample.width]
 
 
 def _whole(index: ShardIndex, i: int) -> bytes:

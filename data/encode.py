@@ -1,7 +1,6 @@
 """From source media to the bytes of a shard's media member: proxy mp4, packed JPEGs, or the file as it is.
 
-Frames are decoded once, in order, with PyAV; a rotation flag of the file is applied, as players and decord do. Every
-encoder runs on one thread, so that the same input gives the same bytes on every machine.
+Every encoder runs on one thread, so that the same input gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,16 +16,13 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import PictureType
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from data.clip import AnnotatedVideo, DataError
-from data.diagnose import reason, structure_problem
+from data.clip import AnnotatedVideo, DataError, ImageFiles, VideoFile
+from data.media import ORIENTATION, Frame, decode_all, frames_at, open_image, rgb, too_short, upright
 
 MAX_ORIGINAL_BYTES = 2 << 30
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
-_ONE_FRAME_A_PACKET = ("h264", "hevc")
-_UPRIGHT = 0x0112  # EXIF tag "Orientation", 1 or absent when upright
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,8 @@ class EncodeOptions:
     """How media are stored.
 
     Attributes:
-        media: "proxy", an H.264 mp4 of the annotated frames; "jpeg", one JPEG for each; "original", the source file.
+        media: "proxy", an H.264 mp4 of the annotated frames; "jpeg", one JPEG for each; "original", the source's files.
+        size: longest side of the stored pictures, pixels; larger ones are shrunk, their masks are not.
         crf: quality of the proxy, lower is better; 20 gives 46 to 48 dB.
         gop: frames from keyframe to keyframe of the proxy.
         preset: x264 preset of the proxy.
@@ -43,6 +39,7 @@ class EncodeOptions:
     """
 
     media: str = "proxy"
+    size: int | None = None
     crf: int = 20
     gop: int = 8
     preset: str = "medium"
@@ -53,10 +50,27 @@ class EncodeOptions:
             raise ValueError(f"media must be one of {', '.join(_ENCODERS)}, got {self.media!r}")
         if self.preset not in _PRESETS:
             raise ValueError(f"preset must be one of {', '.join(_PRESETS)}, got {self.preset!r}")
-        for name, least, most in (("crf", 0, 51), ("gop", 1, 250), ("jpeg_quality", 1, 95)):
+        for name, least, most in (
+            ("crf", 0, 51),
+            ("gop", 1, 250),
+            ("jpeg_quality", 1, 95),
+            ("size", 16, 16384),
+        ):
             value = getattr(self, name)
+            if name == "size" and value is None:
+                continue
             if not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+        if self.media == "original" and self.size is not None:
+            raise ValueError("size goes with media proxy or jpeg; original files are stored as they are")
+
+    def stored_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which a picture is stored: even numbers where it is shrunk, as video needs them."""
+        if self.size is None or max(height, width) <= self.size:
+            return height, width
+        scale = self.size / max(height, width)
+        sides = [max(2, 2 * round(side * scale / 2)) for side in (height, width)]
+        return min(sides[0], height), min(sides[1], width)
 
 
 @dataclass(frozen=True)
@@ -85,31 +99,16 @@ def encode_media(video: AnnotatedVideo, options: EncodeOptions, threads: int = 1
     Raises:
         DataError: the media is missing, damaged, too short, or of another size than its masks.
     """
-    if not video.media.is_file():
-        raise DataError(
-            f'{video.media}, clip "{video.key}": no such file; restore it or remove its annotation'
-        )
     if video.fps == 0:
         return _image(video, options)
     return _ENCODERS[options.media](video, options, threads)
 
 
-def probe_fps(path: Path) -> float:
-    """Frames per second of a video, from its header.
-
-    Raises:
-        DataError: not a video that FFmpeg can open.
-    """
-    with _open(path, 1) as (_, stream):
-        rate = stream.average_rate or stream.guessed_rate
-        if not rate:
-            raise DataError(f"{path}: does not say its frame rate; re-encode the video")
-        return float(rate)
-
-
 def _proxy(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> EncodedMedia:
     """H.264 mp4 of the annotated frames: a keyframe every `gop` frames, no B-frames, yuv420p."""
-    height, width = video.height + video.height % 2, video.width + video.width % 2
+    height, width = options.stored_size(video.height, video.width)
+    shrunk = (height, width) if (height, width) != (video.height, video.width) else None
+    height, width = height + height % 2, width + width % 2
     rate = Fraction(video.fps / max(1, frame_stride(video.frame_index))).limit_denominator(1001)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
@@ -125,8 +124,8 @@ def _proxy(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> Encod
                 "mbtree": "0",  # it reads memory that was never written (x264's AVX-512 code): the bytes would vary
             }
         )
-        for k, frame in enumerate(_frames_at(video, threads)):
-            picture = _even_picture(frame)
+        for k, frame in enumerate(frames_at(video, threads)):
+            picture = _even_picture(frame, shrunk)
             if k == 0:
                 stream.codec_context.colorspace = picture.colorspace
                 stream.codec_context.color_range = picture.color_range
@@ -149,39 +148,36 @@ def _proxy(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> Encod
 
 def _jpegs(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> EncodedMedia:
     """The annotated frames as JPEGs, one after the other."""
-    pieces = [_jpeg(Image.fromarray(_upright(frame)), options) for frame in _frames_at(video, threads)]
-    ends = np.cumsum([len(piece) for piece in pieces]).tolist()
-    frames = len(pieces)
-    return EncodedMedia(
-        member="jpgs",
-        raw=b"".join(pieces),
-        is_proxy=True,
-        height=video.height,
-        width=video.width,
-        frames=frames,
-        frame_index=tuple(range(frames)),
-        jpgs=tuple((end - len(piece), len(piece)) for end, piece in zip(ends, pieces, strict=True)),
-    )
+    height, width = options.stored_size(video.height, video.width)
+    pieces = (_jpeg(Image.fromarray(rgb(frame)), options) for frame in frames_at(video, threads))
+    return _packed(pieces, height, width)
 
 
 def _original(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> EncodedMedia:
-    """The source file, decoded once to count its frames and find its keyframes."""
-    size = video.media.stat().st_size
+    """The source's files: a video, decoded once to count its frames and find its keyframes, or JPEGs."""
+    if isinstance(video.media, ImageFiles):
+        return _packed((_as_it_is(path, video) for path in video.media.paths), video.height, video.width)
+    if not isinstance(video.media, VideoFile):
+        raise DataError(
+            f'{video.media.path}, clip "{video.key}": its pictures are computed; convert with --media proxy or jpeg'
+        )
+    path = video.media.path
+    size = path.stat().st_size if path.is_file() else 0
     if size > MAX_ORIGINAL_BYTES:
         raise DataError(
-            f'{video.media}, clip "{video.key}": {size} bytes are too many for one member '
+            f'{path}, clip "{video.key}": {size} bytes are too many for one member '
             f"(at most {MAX_ORIGINAL_BYTES}); convert with --media proxy"
         )
     keyframes, frames = [], 0
-    for frame in _decode(video, threads):
+    for frame in decode_all(video, threads):
         if frame.key_frame:
             keyframes.append(frames)
         frames += 1
     if frames <= video.frame_index[-1]:
-        raise _too_short(video, frames)
+        raise too_short(video, frames)
     return EncodedMedia(
         member="mp4",
-        raw=video.media.read_bytes(),
+        raw=path.read_bytes(),
         is_proxy=False,
         height=video.height,
         width=video.width,
@@ -194,26 +190,65 @@ def _original(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> En
 _ENCODERS = {"proxy": _proxy, "jpeg": _jpegs, "original": _original}
 
 
+def _packed(pieces: Iterator[bytes], height: int, width: int) -> EncodedMedia:
+    """JPEGs one after the other."""
+    packed, sizes = bytearray(), []
+    for piece in pieces:
+        packed += piece
+        sizes.append(len(piece))
+    ends = np.cumsum(sizes).tolist()
+    return EncodedMedia(
+        member="jpgs",
+        raw=bytes(packed),
+        is_proxy=True,
+        height=height,
+        width=width,
+        frames=len(sizes),
+        frame_index=tuple(range(len(sizes))),
+        jpgs=tuple((end - size, size) for end, size in zip(ends, sizes, strict=True)),
+    )
+
+
 def _image(video: AnnotatedVideo, options: EncodeOptions) -> EncodedMedia:
-    """One image: the file itself where it is an upright JPEG, else a JPEG of it."""
-    where = f'{video.media}, clip "{video.key}"'
+    """One image: the file itself where it is an upright JPEG that need not shrink, else a JPEG of it."""
     if video.frame_index != (0,):
-        raise DataError(f"{where}: an image has the one annotated frame 0, got {video.frame_index}")
-    try:
-        with Image.open(video.media) as image:
-            if (image.height, image.width) != (video.height, video.width):
-                raise _wrong_size(video, image.height, image.width)
-            if image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(_UPRIGHT, 1) == 1:
-                image.load()
-                raw = video.media.read_bytes()
-            else:
-                raw = _jpeg(image.convert("RGB"), options)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError) as error:
-        raise DataError(f"{where}: not a readable image ({error})") from error
-    return EncodedMedia("jpg", raw, True, video.height, video.width, 1, (0,))
+        raise DataError(
+            f'{video.media.path}, clip "{video.key}": an image has the one annotated frame 0, got {video.frame_index}'
+        )
+    height, width = options.stored_size(video.height, video.width)
+    keep = isinstance(video.media, ImageFiles) and (height, width) == (video.height, video.width)
+    if keep and _is_plain_jpeg(video.media.path, video):
+        raw = _as_it_is(video.media.path, video)
+    else:
+        (frame,) = frames_at(video)
+        raw = _jpeg(Image.fromarray(rgb(frame)), options)
+    return EncodedMedia("jpg", raw, True, height, width, 1, (0,))
+
+
+def _is_plain_jpeg(path: Path, video: AnnotatedVideo) -> bool:
+    """Whether every reader sees the same upright RGB picture in the file."""
+    if not path.is_file():
+        raise DataError(f'{path}, clip "{video.key}": no such file; restore it or remove its annotation')
+    with open_image(path) as image:
+        upright(image, video, path)
+        return image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1
+
+
+def _as_it_is(path: Path, video: AnnotatedVideo) -> bytes:
+    """The bytes of a JPEG, after decoding it once to notice damage."""
+    if not _is_plain_jpeg(path, video):
+        raise DataError(
+            f'{path}, clip "{video.key}": not an upright RGB JPEG; convert with --media proxy or --media jpeg'
+        )
+    with open_image(path) as image:
+        image.load()
+    return path.read_bytes()
 
 
 def _jpeg(image: Image.Image, options: EncodeOptions) -> bytes:
+    height, width = options.stored_size(image.height, image.width)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=options.jpeg_quality)
     return buffer.getvalue()
@@ -225,85 +260,15 @@ def frame_stride(frame_index: Sequence[int]) -> int:
     return min(steps, key=lambda step: (-steps[step], step)) if steps else 0
 
 
-@contextmanager
-def _open(path: Path, threads: int) -> Iterator[tuple[Any, Any]]:
-    """Container and video stream; FFmpeg's complaints become DataErrors that name the file."""
-    try:
-        with av.open(str(path), "r", metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise DataError(f"{path}: holds no video stream")
-            stream: Any = container.streams.video[0]
-            stream.thread_count = threads
-            stream.thread_type = "AUTO"
-            yield container, stream
-    except (av.FFmpegError, EOFError) as error:
-        with path.open("rb") as file:
-            problem = structure_problem(file, path.stat().st_size)
-        problem = problem or f"is damaged or not a video ({reason(error)})"
-        raise DataError(f"{path}: {problem}; re-encode or remove it") from error
-
-
-def _decode(video: AnnotatedVideo, threads: int) -> Iterator[av.VideoFrame]:
-    """All frames of a video in order, each checked for its size, their number for what the file holds."""
-    where = f'{video.media}, clip "{video.key}"'
-    number = held = 0
-    with _open(video.media, threads) as (container, stream):
-        for packet in container.demux(stream):
-            held += packet.size > 0 and not packet.is_discard
-            for frame in packet.decode():
-                turned = frame.rotation % 180 == 90
-                height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
-                if (height, width) != (video.height, video.width):
-                    raise _wrong_size(video, height, width)
-                if frame.is_corrupt:
-                    raise DataError(f"{where}: frame {number} is damaged; re-encode or remove the video")
-                yield frame
-                number += 1
-        # A decoder that gives up on a frame leaves it out, and every later frame would have the wrong number.
-        if number < held and stream.codec_context.name in _ONE_FRAME_A_PACKET:
-            raise DataError(
-                f"{where}: {held - number} of {held} frames are damaged; re-encode or remove the video"
-            )
-
-
-def _frames_at(video: AnnotatedVideo, threads: int) -> Iterator[av.VideoFrame]:
-    """The annotated frames, in order; the rest of the video is decoded too, to notice damage."""
-    wanted = iter(video.frame_index)
-    target, number = next(wanted), -1
-    for number, frame in enumerate(_decode(video, threads)):
-        if number == target:
-            yield frame
-            target = next(wanted, -1)
-    if target >= 0:
-        raise _too_short(video, number + 1)
-
-
-def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """RGB picture (H, W, 3) with the rotation flag applied."""
-    picture = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
-
-
-def _even_picture(frame: av.VideoFrame) -> Any:
-    """A yuv420p frame; odd sides get one more row or column, a copy of the last."""
-    if frame.rotation % 360 == 0 and frame.height % 2 == 0 and frame.width % 2 == 0:
-        return frame.reformat(format="yuv420p")  # no detour through RGB
-    picture = _upright(frame)
+def _even_picture(frame: Frame, shrunk: tuple[int, int] | None) -> Any:
+    """A yuv420p frame of (height, width) `shrunk`, or with odd sides made even by a copy of the last row or column."""
+    plain = frame if isinstance(frame, av.VideoFrame) and frame.rotation % 360 == 0 else None
+    if plain is not None and not shrunk and plain.height % 2 == 0 and plain.width % 2 == 0:
+        return plain.reformat(format="yuv420p")  # no detour through RGB
+    if shrunk:
+        plain = plain or av.VideoFrame.from_ndarray(rgb(frame), format="rgb24")
+        return plain.reformat(width=shrunk[1], height=shrunk[0], format="yuv420p", interpolation="LANCZOS")
+    picture = rgb(frame)
     height, width = picture.shape[:2]
     padded = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return av.VideoFrame.from_ndarray(padded, format="rgb24").reformat(format="yuv420p")
-
-
-def _wrong_size(video: AnnotatedVideo, height: int, width: int) -> DataError:
-    return DataError(
-        f'{video.media}, clip "{video.key}": frames are {height}x{width}, masks are {video.height}x{video.width}; '
-        "export masks at frame size"
-    )
-
-
-def _too_short(video: AnnotatedVideo, frames: int) -> DataError:
-    return DataError(
-        f'{video.media}, clip "{video.key}": has {frames} frames, the last annotated frame is number '
-        f"{video.frame_index[-1]}; the video is cut off or belongs to another annotation"
-    )

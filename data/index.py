@@ -36,7 +36,7 @@ class Sample:
         members: `{name: (offset, size)}` in bytes for "meta.json", "masks.json" and the media.
         height: pixels of the picture and of every mask.
         width: pixels of the picture and of every mask.
-        media_height: pixels of the decoded media; the picture is its top left `height` x `width` part.
+        media_height: pixels of the decoded media; see `data.shard.SampleMeta`.
         media_width: see `media_height`.
         fps: frames per second of the media; 0 for an image.
         media_frames: number of frames in the media.

@@ -6,7 +6,11 @@ with garbage. Masks come from files that others made, so every string passes thr
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
+import pycocotools.mask
 from numpy.typing import NDArray
 
 from data.clip import DataError
@@ -57,3 +61,17 @@ def run_lengths(counts: str, height: int, width: int, where: str) -> NDArray[np.
 def area(counts: str, height: int, width: int, where: str) -> int:
     """Pixels of a mask; "" is the empty mask. Errors as in `run_lengths`."""
     return int(run_lengths(counts, height, width, where)[1::2].sum()) if counts else 0
+
+
+def encode_mask(mask: NDArray[Any]) -> str:
+    """A mask (H, W), true or not 0 where the object is, as its COCO string; "" if it is empty."""
+    if not mask.any():
+        return ""
+    return pycocotools.mask.encode(np.asfortranarray(mask != 0, np.uint8))["counts"].decode("ascii")
+
+
+def encode_labels(labels: NDArray[Any], ignore: Collection[int] = ()) -> dict[int, str]:
+    """The objects of a map of ids (H, W), by id; 0 and the ids in `ignore` are background."""
+    is_small = labels.dtype.kind == "u" and labels.dtype.itemsize <= 2  # counting is faster than sorting
+    ids = np.flatnonzero(np.bincount(labels.ravel())) if is_small else np.unique(labels)
+    return {i: encode_mask(labels == i) for i in ids.tolist() if i != 0 and i not in ignore}

@@ -18,7 +18,6 @@ from typing import Any
 
 from data.clip import DataError
 from data.look import look
-from data.sources import source_names
 
 SCHEMA_VERSION = 1
 META, MASKS = "meta.json", "masks.json"
@@ -45,7 +44,8 @@ class SampleMeta:
         height: pixels of the picture and of every mask.
         width: pixels of the picture and of every mask.
         media_height: pixels of the decoded media; one more than `height` where an odd size was padded.
-        media_width: pixels of the decoded media; the picture is its top left part.
+        media_width: pixels of the decoded media; the picture is its top left part. Where one of the two is smaller than
+            the picture, all of the picture was shrunk to all of the media.
         fps: frames per second of the media; 0 for an image.
         media_frames: number of frames in the media.
         frame_index: media frame of each annotated frame, rising.
@@ -102,6 +102,17 @@ class SampleMeta:
         """The bytes of `meta.json`."""
         head = {"schema_version": SCHEMA_VERSION, "kind": self.kind, "n_frames": self.n_frames}
         return json.dumps(head | asdict(self), separators=(",", ":"), allow_nan=False).encode()
+
+
+def as_key(name: str) -> str:
+    """A key for a clip called `name`: lower case, "_" for what a key may not hold.
+
+    Names that are long or not ASCII end in a piece of their hash, so that they stay apart.
+    """
+    plain = re.sub(r"[^a-z0-9_-]", "_", name.lower())
+    if name.isascii() and 0 < len(plain) <= 200:
+        return plain
+    return f"{plain[:180]}-{sha256(name.encode(errors='surrogateescape'))[:10]}"
 
 
 def sha256(raw: bytes) -> str:
@@ -212,8 +223,6 @@ def _check_sense(meta: SampleMeta, where: str) -> None:
         problem = f"object_types and visible must have one entry for each of {objects} objects"
     elif any(len(row) != frames or row.strip("01") for row in meta.visible):
         problem = f"each row of visible must be {frames} characters 0 or 1"
-    elif meta.media_height < meta.height or meta.media_width < meta.width:
-        problem = "the media is smaller than the masks"
     elif len(meta.jpgs) != (meta.media_frames if meta.media == "jpgs" else 0):
         problem = f"{len(meta.jpgs)} entries in jpgs for {meta.media_frames} media frames"
     if problem:
@@ -236,7 +245,7 @@ def list_shards(root: Path) -> list[Path]:
         source = "sav" if found.startswith("videos") else "SOURCE"
         beside = root.resolve()
         command = _convert(source, root, beside.with_name(f"{beside.name}-shards"))
-        known = "" if source == "sav" else f", SOURCE being one of: {', '.join(source_names())}"
+        known = "" if source == "sav" else "; `sam2 data sources` lists what SOURCE can be"
         raise DataError(
             f"{root}: holds {found}, but no .tar; give a folder of shards, which `{command}` makes{known}"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 from webdataset import TarWriter
 
 from data.claim import Claim, SourceChanged, keep_apart, origin_of
-from data.clip import AnnotatedVideo, DataError
+from data.clip import AnnotatedVideo, DataError, SourceClip
 from data.encode import EncodeOptions, encode_media, frame_stride
 from data.index import ShardIndex
 from data.rle import area
@@ -34,6 +34,7 @@ from data.shard import (
     sha256,
 )
 from data.sources import VideoSource
+from data.split import Part
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
@@ -48,12 +49,14 @@ class ConvertOptions:
         shard_bytes: a shard is closed when it has reached this size.
         workers: clips encoded at the same time; does not change the result.
         overwrite: shards of another conversion, or of an earlier state of the source, are replaced, not refused.
+        part: of the clips; None: all.
     """
 
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     shard_bytes: int = 512 << 20
     workers: int = 1
     overwrite: bool = False
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         if self.shard_bytes < 1 or self.workers < 1:
@@ -67,11 +70,13 @@ class ConvertReport:
     """What a conversion made: totals of the folder, and each clip that was left out with the reason."""
 
     clips: int
+    images: int
     annotated_frames: int
     objects: int
     shards: int
     bytes: int
     fingerprint: str
+    licenses: tuple[str, ...]
     skipped: tuple[str, ...]
 
 
@@ -101,17 +106,29 @@ def convert(
     out = Path(out)
     keep_apart(source.root, out)
     claim = Claim.open(out, _asked(source, options), options.overwrite)
+    clips = source.clips()
+    if options.part:
+        clips = [clip for clip in clips if options.part.holds(clip)]
     try:
-        skipped = _write_all(source, claim, options, progress)
+        skipped = _write_all(clips, claim, options, progress)
     except SourceChanged:
         if not options.overwrite:
             raise
         claim = claim.replaced()
-        skipped = _write_all(source, claim, options, progress)
+        skipped = _write_all(clips, claim, options, progress)
     if not claim.holds_samples:
-        first = skipped[0] if skipped else "the source is empty"
-        raise DataError(f"{source.root}: no clip could be converted; the first problem: {first}")
+        raise _nothing_converted(source, options, skipped)
     return _finish(claim, skipped)
+
+
+def _nothing_converted(source: VideoSource, options: ConvertOptions, skipped: Sequence[str]) -> DataError:
+    if skipped:
+        return DataError(f"{source.root}: no clip could be converted; the first problem: {skipped[0]}")
+    if options.part:
+        return DataError(
+            f'{source.root}: no clip falls into the part "{options.part.name}"; give --split another share'
+        )
+    return DataError(f"{source.root}: no clip could be converted; the source is empty")
 
 
 Members = dict[str, bytes]
@@ -120,13 +137,12 @@ _Result = tuple[str, Members] | str | DataError
 
 
 def _write_all(
-    source: VideoSource, claim: Claim, options: ConvertOptions, progress: Progress | None
+    clips: Sequence[SourceClip], claim: Claim, options: ConvertOptions, progress: Progress | None
 ) -> list[str]:
     """Write what finished shards do not hold; returns why clips were left out."""
     skipped: list[str] = []
-    total = len(source)
     with _ShardWriter(claim, options.shard_bytes) as writer:
-        for count, result in enumerate(_samples(source, options, claim), 1):
+        for count, result in enumerate(_samples(clips, options, claim), 1):
             if isinstance(result, DataError):
                 skipped.append(str(result))
             elif isinstance(result, str):
@@ -135,26 +151,21 @@ def _write_all(
                 claim.refuse_new(result[0])
                 writer.write(*result)
             if progress:
-                progress(count, max(total, count))
+                progress(count, len(clips))
         claim.refuse_vanished()
     return skipped
 
 
-def _samples(source: VideoSource, options: ConvertOptions, claim: Claim) -> Iterator[_Result]:
+def _samples(clips: Sequence[SourceClip], options: ConvertOptions, claim: Claim) -> Iterator[_Result]:
     """What becomes of every clip, in the order of the source."""
     seen: set[str] = set()
     waiting: deque[Future[_Result]] = deque()
     # Threads: decoding and encoding happen in native code that releases the interpreter lock.
     with ThreadPoolExecutor(options.workers) as pool:
         try:
-            for clip in source.clips():
-                if isinstance(clip, AnnotatedVideo) and clip.key in seen:
-                    clip = DataError(
-                        f'{clip.media}: another clip is called "{clip.key}" too; rename one of the files'
-                    )
-                if isinstance(clip, AnnotatedVideo):
-                    seen.add(clip.key)
-                waiting.append(pool.submit(_sample, clip, options, claim))
+            for clip in clips:
+                waiting.append(pool.submit(_sample, clip, clip.key in seen, options, claim))
+                seen.add(clip.key)
                 if len(waiting) > 2 * options.workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -164,14 +175,19 @@ def _samples(source: VideoSource, options: ConvertOptions, claim: Claim) -> Iter
                 future.cancel()
 
 
-def _sample(clip: AnnotatedVideo | DataError, options: ConvertOptions, claim: Claim) -> _Result:
-    if isinstance(clip, DataError):
-        return clip
-    if clip.key in claim.done and clip.media.is_file():
-        claim.refuse_changed(clip)
-        return clip.key
+def _sample(clip: SourceClip, is_repeated: bool, options: ConvertOptions, claim: Claim) -> _Result:
     try:
-        return clip.key, encode_sample(clip, options)
+        video = clip.read()
+        if is_repeated:
+            raise DataError(
+                f'{video.media.path}: another clip is called "{clip.key}" too; rename one of the files'
+            )
+        if clip.key in claim.done and all(path.is_file() for path in video.media.files):
+            claim.refuse_changed(video)
+            return clip.key
+        return clip.key, encode_sample(video, options)
+    except SourceChanged:
+        raise
     except DataError as error:
         return error
 
@@ -182,7 +198,7 @@ def encode_sample(video: AnnotatedVideo, options: ConvertOptions) -> Members:
     Raises:
         DataError: the media or a mask is not what it should be; the message names file, clip, frame and object.
     """
-    where = f'{video.media}, clip "{video.key}"'
+    where = f'{video.media.path}, clip "{video.key}"'
     areas = _mask_areas(video, where)
     threads = 0 if options.workers == 1 else 1
     media = encode_media(video, options.encode, threads)
@@ -312,6 +328,7 @@ def _asked(source: VideoSource, options: ConvertOptions) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "source": {"module": type(source).__module__} | asdict(cast(Any, source)),
         "options": {"shard_bytes": options.shard_bytes} | asdict(options.encode),
+        "part": asdict(options.part) if options.part else None,
     }
     return json.loads(json.dumps(asked, default=lambda path: str(Path(path).resolve())))
 
@@ -323,11 +340,13 @@ def _finish(claim: Claim, skipped: list[str]) -> ConvertReport:
     sizes = index.columns.shard_sizes
     report = ConvertReport(
         clips=len(index),
+        images=int(index.is_image.sum()),
         annotated_frames=int(index.n_frames.sum()),
         objects=int(index.n_objects.sum()),
         shards=len(sizes),
         bytes=int(sizes.sum()),
         fingerprint=index.fingerprint,
+        licenses=tuple(sorted({index.meta(i).license or "not stated" for i in range(len(index))})),
         skipped=tuple(skipped),
     )
     claim.finish(asdict(report))

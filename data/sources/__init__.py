@@ -1,39 +1,52 @@
 """Data sets that can be converted to shards.
 
 One file here is one source: a module with a dataclass `Source` whose first field is `root`, the other fields are its
-options, and whose `clips()` yields the annotated videos. Its name is the file's name; nothing else needs an edit.
+options, and whose `clips()` lists the clips, each with a function that reads it. Its name is the file's name; nothing
+else needs an edit.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from data.clip import AnnotatedVideo, DataError
+from data.clip import DataError, SourceClip
 
 
 class VideoSource(Protocol):
-    """What `data.write.convert` needs of a source: a dataclass with this field, this length and this method."""
+    """What `data.write.convert` needs of a source: a dataclass with this field and this method."""
 
     @property
     def root(self) -> Path:
-        """The folder it reads."""
+        """The folder or file it reads."""
 
-    def __len__(self) -> int:
-        """Number of clips that `clips` will yield, for the progress display."""
+    def clips(self) -> list[SourceClip]:
+        """Every clip in a fixed order.
 
-    def clips(self) -> Iterator[AnnotatedVideo | DataError]:
-        """Every clip in a fixed order; one that cannot be read comes as the error that says why."""
+        Raises:
+            DataError: the layout is not this source's; says what was expected and found.
+        """
 
 
 def source_names() -> list[str]:
     """Names of all sources."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def describe(name: str) -> tuple[str, str]:
+    """The first line of what a source's file says, and all of it with its options.
+
+    Raises:
+        DataError: no such source.
+    """
+    module = _module(name)
+    text, options = inspect.getdoc(module) or "", inspect.getdoc(module.Source) or ""
+    return text.partition("\n")[0], f"{text}\n\n{options}"
 
 
 def load_source(name: str, root: str | Path, **options: Any) -> VideoSource:
@@ -42,10 +55,7 @@ def load_source(name: str, root: str | Path, **options: Any) -> VideoSource:
     Raises:
         DataError: no such source, folder or option.
     """
-    names = source_names()
-    if name not in names:
-        raise DataError(f"unknown source {name!r}{_hint(name, names)}; known: {', '.join(names)}")
-    source_type = importlib.import_module(f"{__name__}.{name}").Source
+    source_type = _module(name).Source
     known = [f.name for f in fields(source_type) if f.init and f.name != "root"]
     for option in options:
         if option not in known:
@@ -53,9 +63,16 @@ def load_source(name: str, root: str | Path, **options: Any) -> VideoSource:
                 f"source {name!r} has no option {option!r}{_hint(option, known)}; known: {', '.join(known)}"
             )
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
+    if not root.exists():
+        raise DataError(f"{root}: no such file or folder")
     return cast(VideoSource, source_type(root, **options))
+
+
+def _module(name: str) -> Any:
+    names = source_names()
+    if name not in names:
+        raise DataError(f"unknown source {name!r}{_hint(name, names)}; known: {', '.join(names)}")
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def _hint(word: str, known: list[str]) -> str:

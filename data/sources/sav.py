@@ -7,18 +7,16 @@ sizes are written as floats; an object that is not in the picture has an empty m
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data.clip import AnnotatedVideo, DataError
-from data.encode import probe_fps
+from data.clip import AnnotatedVideo, DataError, SourceClip, VideoFile
 from data.look import look
+from data.media import probe_fps
 from data.rle import area
-from data.shard import MAX_CELLS, MAX_FRAMES, MAX_OBJECTS, MAX_SIDE
-from data.sources import source_names
+from data.shard import MAX_CELLS, MAX_FRAMES, MAX_OBJECTS, MAX_SIDE, as_key
 
 MAX_JSON_BYTES = 1 << 30
 _TRACKS = {"manual": ("manual",), "auto": ("auto",), "both": ("manual", "auto")}
@@ -48,22 +46,15 @@ class Source:
         if not isinstance(self.stride, int) or self.stride < 1:
             raise DataError(f"stride must be a whole number from 1, got {self.stride!r}")
 
-    def __len__(self) -> int:
-        return len(self._stems())
-
-    def clips(self) -> Iterator[AnnotatedVideo | DataError]:
-        """Every video in the order of its path; one that cannot be read comes as the error that says why."""
+    def clips(self) -> list[SourceClip]:
+        """Every video in the order of its path."""
         stems = self._stems()
         if not stems:
             raise DataError(
                 f"{self.root}: expected NAME.mp4 with NAME_manual.json, here or in a subfolder, "
-                f"found {look(self.root)}; what can be read (--from): {', '.join(source_names())}"
+                f"found {look(self.root)}; `sam2 data sources` lists what else can be read"
             )
-        for stem in stems:
-            try:
-                yield self._read(stem)
-            except DataError as error:
-                yield error
+        return [SourceClip(as_key(stem.name), partial(self._read, stem)) for stem in stems]
 
     def _stems(self) -> list[Path]:
         """Paths without ending of all videos and all annotations, each once."""
@@ -98,8 +89,8 @@ class Source:
         object_ids = _distinct_ids([track.ids for track in tracks])
         masks = [masks for track in tracks for masks in track.masks]
         return AnnotatedVideo(
-            key=re.sub(r"[^a-z0-9_-]", "_", stem.name.lower()),
-            media=media,
+            key=as_key(stem.name),
+            media=VideoFile(media),
             height=first.height,
             width=first.width,
             fps=probe_fps(media),

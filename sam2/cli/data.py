@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sam2.counted import counted
+
+if TYPE_CHECKING:
+    from data.sources import VideoSource
+    from data.write import ConvertOptions, ConvertReport
 
 app = typer.Typer(
     name="data",
@@ -44,18 +49,29 @@ _Overwrite = Annotated[
     epilog=_examples(
         "sam2 data convert --from sav /path/to/sav_train /path/to/shards --workers 8",
         "sam2 data convert --from sav --media jpeg --set tracks=both /path/to/sav_train /path/to/shards",
+        "sam2 data convert --from davis --size 1024 --split video-hash:0.9 /path/to/DAVIS /path/to/shards",
     )
 )
 def convert(
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the source.")],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder or file of the source.")],
     out: Annotated[
         Path,
         typer.Argument(metavar="OUT", help="Folder for the shards, new or from an earlier try; not in SRC."),
     ],
     source: Annotated[
-        str, typer.Option("--from", metavar="SOURCE", help="What SRC is: sav. Another word lists all.")
+        str, typer.Option("--from", metavar="SOURCE", help="What SRC is; `sam2 data sources` lists all.")
     ],
     media: Annotated[str, typer.Option(help="How frames are stored: proxy, jpeg or original.")] = "proxy",
+    size: Annotated[
+        int | None, typer.Option(help="Longest side of stored pictures, pixels; larger ones are shrunk.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="video-hash:SHARE",
+            help="Make OUT/train of this share of the videos, OUT/val of the rest.",
+        ),
+    ] = None,
     shard_mb: Annotated[int, typer.Option(min=1, help="Size of a shard in MB.")] = 512,
     workers: _Workers = 1,
     settings: _Set = None,
@@ -71,38 +87,65 @@ def convert(
     changed, removed from SRC or added to it, nothing is written; `--overwrite` then makes all shards again and removes
     the old ones, and nothing else, when the first new clip is ready.
 
-    `--set` gives options of the source (for sav: tracks=manual, auto or both; name=..., license=...) and of the
-    encoder (crf=20, gop=8, preset=medium, jpeg_quality=90).
+    `--set` gives options of the source (`sam2 data sources NAME` lists them) and of the encoder (crf=20, gop=8,
+    preset=medium, jpeg_quality=90).
     """
     with _errors(2):
         from data.claim import keep_apart
         from data.encode import EncodeOptions
-        from data.plural import plural
         from data.sources import load_source
+        from data.split import parse_split
         from data.write import ConvertOptions
-        from data.write import convert as write
 
         values = _parse(settings)
         encoder = {k: values.pop(k) for k in ("crf", "gop", "preset", "jpeg_quality") if k in values}
         options = ConvertOptions(
-            EncodeOptions(media=media, **encoder), shard_mb << 20, workers, overwrite=overwrite
+            EncodeOptions(media=media, size=size, **encoder), shard_mb << 20, workers, overwrite=overwrite
         )
+        parts = parse_split(split) if split else (None,)
         clips = load_source(source, src, **values)
         keep_apart(src, out)
-    with _errors(1), counted("converting", "clips") as progress:
-        report = write(clips, out, options, progress)
-    for line in report.skipped:
-        typer.echo(f"left out: {line}", err=True)
-    typer.echo(
-        f"{out}: {plural(report.clips, 'clip')}, {plural(report.annotated_frames, 'annotated frame')}, "
-        f"{plural(report.objects, 'object')} in {plural(report.shards, 'shard')}, {report.bytes / 1e6:.1f} MB; "
-        f"{plural(len(report.skipped), 'clip')} left out"
-    )
-    if len(report.skipped) > max_skipped * (report.clips + len(report.skipped)):
+    reports = [
+        _convert(clips, out / part.name if part else out, replace(options, part=part)) for part in parts
+    ]
+    skipped = sum(len(report.skipped) for report in reports)
+    if skipped > max_skipped * (skipped + sum(report.clips for report in reports)):
         typer.echo(
             f"error: more than {max_skipped:.1%} of the clips were left out (see --max-skipped)", err=True
         )
         raise typer.Exit(1)
+
+
+def _convert(source: VideoSource, out: Path, options: ConvertOptions) -> ConvertReport:
+    """Fill one folder and say what is in it."""
+    from data.plural import plural
+    from data.write import convert as write
+
+    with _errors(1), counted("converting", "clips") as progress:
+        report = write(source, out, options, progress)
+    for line in report.skipped:
+        typer.echo(f"left out: {line}", err=True)
+    kinds = f" ({plural(report.images, 'image')})" if report.images else ""
+    typer.echo(
+        f"{out}: {plural(report.clips, 'clip')}{kinds}, {plural(report.annotated_frames, 'annotated frame')}, "
+        f"{plural(report.objects, 'object')} in {plural(report.shards, 'shard')}, {report.bytes / 1e6:.1f} MB; "
+        f"{plural(len(report.skipped), 'clip')} left out; license: {', '.join(report.licenses)}"
+    )
+    return report
+
+
+@app.command(epilog=_examples("sam2 data sources", "sam2 data sources davis"))
+def sources(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Say all of this one.")] = None,
+) -> None:
+    """What `sam2 data convert --from` can read, or the layout and the options of one."""
+    with _errors(2):
+        from data.sources import describe, source_names
+
+        names = source_names() if name is None else [name]
+        for known in names:
+            title, text = describe(known)
+            typer.echo(text if name else f"{known:<16}{title}")
 
 
 @app.command(

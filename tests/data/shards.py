@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.clip import AnnotatedVideo
+from data.clip import AnnotatedVideo, ImageFiles, SourceClip
 from data.encode import EncodeOptions
 from data.index import ShardIndex
 from data.sources import load_source
@@ -178,17 +178,16 @@ class _Images:
     root: Path
     count: int
 
-    def __len__(self):
-        return self.count
-
     def clips(self):
-        for k in range(self.count):
-            path = self.root / f"i{k:02d}.png"
-            Image.fromarray(np.full((40, 40, 3), 20 * k, np.uint8)).save(path)
-            corner = np.zeros((40, 40), bool)
-            corner[:10, : 10 + k] = True
-            masks = tuple((encode_rle(mask)["counts"],) for mask in (corner, ~corner))
-            yield AnnotatedVideo(f"i{k:02d}", path, 40, 40, 0.0, (0,), (1, 2), masks, {})
+        return [SourceClip(f"i{k:02d}", lambda k=k: self.read(k)) for k in range(self.count)]
+
+    def read(self, k):
+        path = self.root / f"i{k:02d}.png"
+        Image.fromarray(np.full((40, 40, 3), 20 * k, np.uint8)).save(path)
+        corner = np.zeros((40, 40), bool)
+        corner[:10, : 10 + k] = True
+        masks = tuple((encode_rle(mask)["counts"],) for mask in (corner, ~corner))
+        return AnnotatedVideo(f"i{k:02d}", ImageFiles((path,)), 40, 40, 0.0, (0,), (1, 2), masks, {})
 
 
 def image_shards(folder, count, out):

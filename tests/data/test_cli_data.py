@@ -51,7 +51,7 @@ def test_clips_that_were_left_out_are_listed_and_many_are_a_failure(sav, tmp_pat
     [
         (["convert", "--from", "sva", ".", "out"], "unknown source 'sva'; did you mean 'sav'"),
         (["convert", "--from", "sav", ".", "out", "--set", "trakcs=auto"], "did you mean 'tracks'"),
-        (["convert", "--from", "sav", "nowhere", "out"], "nowhere: no such folder"),
+        (["convert", "--from", "sav", "nowhere", "out"], "nowhere: no such file or folder"),
         (
             ["convert", "--from", "sav", ".", "out", "--media", "png"],
             "media must be one of proxy, jpeg, original",
@@ -172,9 +172,9 @@ def test_frames_and_masks_as_pictures_are_recognised_and_what_can_be_read_is_lis
         (tmp_path / folder / name / "cat").mkdir(parents=True)
     found = "JPEGImages/ and Annotations/"
     result = run("convert", "--from", "sav", tmp_path / "mose", tmp_path / "out")
-    assert result.exit_code == 1 and found in result.stderr and "(--from): sav" in result.stderr
+    assert result.exit_code == 1 and found in result.stderr and "`sam2 data sources` lists" in result.stderr
     assert not (tmp_path / "out").exists()
     result = run("check", tmp_path / "mose")
-    assert result.exit_code == 1 and found in result.output and "SOURCE being one of: sav" in result.output
-    result = run("convert", "--from", "mose", tmp_path / "mose", tmp_path / "out")
-    assert result.exit_code == 2 and "known: sav" in result.stderr
+    assert result.exit_code == 1 and found in result.output and "`sam2 data sources` lists" in result.output
+    result = run("convert", "--from", "vas", tmp_path / "mose", tmp_path / "out")
+    assert result.exit_code == 2 and "unknown source 'vas'" in result.stderr

@@ -249,7 +249,6 @@ def broken(fault, meta):
         ({"visible": ["110"]}, "one entry for each of 2 objects"),
         ({"visible": ["110", "0x1"]}, "3 characters 0 or 1"),
         ({"media": "exe"}, "media 'exe' is not one of"),
-        ({"media_height": 4}, "the media is smaller than the masks"),
         ({"media": "jpgs"}, "0 entries in jpgs for 9 media frames"),
         ({"key": "../a"}, "key '../a' does not match"),
     ],

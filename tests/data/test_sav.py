@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from data.clip import AnnotatedVideo, DataError
+from data.clip import DataError
 from data.encode import EncodeOptions
 from data.index import ShardIndex
 from data.sources import load_source, source_names
@@ -56,9 +56,10 @@ def test_real_masklets_survive_conversion(real, tmp_path, tracks, objects):
 
 
 def only_problem(folder, **options):
-    (found,) = list(load_source("sav", folder.root, **options).clips())
-    assert isinstance(found, DataError)
-    return str(found)
+    (clip,) = load_source("sav", folder.root, **options).clips()
+    with pytest.raises(DataError) as found:
+        clip.read()
+    return str(found.value)
 
 
 def masks_with(k, i, rle):
@@ -126,10 +127,9 @@ def test_tracks_of_different_videos_are_refused(sav):
 def test_clips_come_in_the_order_of_their_paths_from_all_subfolders(sav):
     (sav.root / "b").mkdir()
     sav.add("z", frames=3).add("b/Y", frames=3).add("b/x", frames=3)
-    found = list(load_source("sav", sav.root).clips())
-    assert all(isinstance(clip, AnnotatedVideo) for clip in found)
-    assert [clip.key for clip in found] == ["y", "x", "z"]
-    assert found[0].frame_index == (0, 4, 8) and found[0].fps == 24
+    found = load_source("sav", sav.root).clips()
+    assert [clip.key for clip in found] == [clip.read().key for clip in found] == ["y", "x", "z"]
+    assert found[0].read().frame_index == (0, 4, 8) and found[0].read().fps == 24
 
 
 def test_sources_are_found_by_the_name_of_their_file(tmp_path):
@@ -140,9 +140,9 @@ def test_sources_are_found_by_the_name_of_their_file(tmp_path):
         load_source("sav", tmp_path, track="auto")
     with pytest.raises(DataError, match="tracks must be one of manual, auto, both"):
         load_source("sav", tmp_path, tracks="all")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="no such file or folder"):
         load_source("sav", tmp_path / "x")
     with pytest.raises(
-        DataError, match=r"expected NAME\.mp4 .* found nothing; what can be read \(--from\): sav"
+        DataError, match=r"expected NAME\.mp4 .* found nothing; `sam2 data sources` lists what else"
     ):
-        list(load_source("sav", tmp_path).clips())
+        load_source("sav", tmp_path).clips()

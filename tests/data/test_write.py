@@ -13,10 +13,13 @@ import webdataset
 from PIL import Image
 from pycocotools import mask as coco
 
-from data.clip import AnnotatedVideo, DataError
+from data.clip import AnnotatedVideo, DataError, ImageFiles, Pictures, SourceClip
+from data.decode import decode_frames
 from data.encode import EncodeOptions
 from data.index import ShardIndex
+from data.shard import KEY, as_key
 from data.sources import load_source
+from data.split import parse_split
 from data.write import ConvertOptions, convert
 from tests.data.sav_folder import encode_rle, number_in, numbered_frame, write_annotation, write_video
 
@@ -223,18 +226,20 @@ def test_metadata_in_another_alphabet_is_no_obstacle(sav, tmp_path):
     assert to_shards(sav, tmp_path / "out").clips == 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Given:
-    """A source of ready clips."""
+    """A source of clips that are at hand; `found` is no option of it."""
 
     root: Path
-    videos: tuple[AnnotatedVideo, ...] = ()
-
-    def __len__(self):
-        return len(self.videos)
 
     def clips(self):
-        return iter(self.videos)
+        return self.found
+
+
+def given(root, *videos):
+    source = Given(root)
+    source.found = [SourceClip(video.key, lambda video=video: video) for video in videos]
+    return source
 
 
 @pytest.fixture
@@ -248,7 +253,7 @@ def image(tmp_path):
     Image.fromarray(picture).save(tmp_path / "a.png")
     return AnnotatedVideo(
         key="a",
-        media=tmp_path / "a.png",
+        media=ImageFiles((tmp_path / "a.png",)),
         height=20,
         width=30,
         fps=0,
@@ -260,19 +265,19 @@ def image(tmp_path):
 
 
 def test_images_become_one_jpeg_each_and_jpegs_stay_as_they_are(image, tmp_path):
-    png = image.media.parent
-    Image.open(image.media).save(png / "b.jpg", quality=80)
+    png = image.media.path.parent
+    Image.open(image.media.path).save(png / "b.jpg", quality=80)
     turned = Image.Exif()
     turned[0x0112] = 6
-    Image.open(image.media).save(png / "c.jpg", exif=turned)
-    others = [replace(image, key=key, media=png / f"{key}.jpg") for key in "bc"]
-    convert(Given(tmp_path / "png", (image, *others)), tmp_path / "out")
+    Image.open(image.media.path).save(png / "c.jpg", exif=turned)
+    others = [replace(image, key=key, media=ImageFiles((png / f"{key}.jpg",))) for key in "bc"]
+    convert(given(tmp_path / "png", image, *others), tmp_path / "out")
     index = ShardIndex.load(tmp_path / "out")
     assert [index[i].kind for i in range(3)] == ["image"] * 3
     assert (index[0].media, index[0].fps, index[0].n_frames, index[0].object_ids) == ("jpg", 0, 1, (7,))
     assert index.read(1, "jpg") == (png / "b.jpg").read_bytes()
     found = np.asarray(Image.open(io.BytesIO(index.read(0, "jpg"))))
-    assert np.abs(found.astype(int) - np.asarray(Image.open(image.media))).mean() < 4
+    assert np.abs(found.astype(int) - np.asarray(Image.open(image.media.path))).mean() < 4
     assert Image.open(io.BytesIO(index.read(2, "jpg"))).getexif().get(0x0112, 1) == 1
 
 
@@ -286,15 +291,107 @@ def test_images_become_one_jpeg_each_and_jpegs_stay_as_they_are(image, tmp_path)
         ({"height": 21}, r"annotated frame 0: not a COCO RLE of a 21x30 mask"),
         ({"masks": (("",),), "height": 21}, "frames are 20x30, masks are 21x30"),
         ({"frame_index": ()}, "annotated frames must be rising"),
-        ({"media": Path("nowhere.png")}, r'nowhere\.png, clip "a": no such file'),
+        ({"media": ImageFiles((Path("nowhere.png"),))}, r'nowhere\.png, clip "a": no such file'),
     ],
 )
 def test_a_wrong_clip_is_named(image, tmp_path, changes, message):
     with pytest.raises(DataError, match=message):
-        convert(Given(tmp_path / "png", (replace(image, **changes),)), tmp_path / "out")
+        convert(given(tmp_path / "png", replace(image, **changes)), tmp_path / "out")
 
 
 def test_two_clips_with_one_key_are_named(image, tmp_path):
-    report = convert(Given(tmp_path / "png", (image, image)), tmp_path / "out")
+    report = convert(given(tmp_path / "png", image, image), tmp_path / "out")
     assert report.clips == 1
     assert 'another clip is called "a" too' in report.skipped[0]
+
+
+def walk(folder):
+    """Keys of the samples of a folder of shards."""
+    index = ShardIndex.load(folder)
+    return {index[i].key for i in range(len(index))}
+
+
+def test_a_split_puts_every_clip_and_every_group_on_one_side_and_new_clips_move_none(image, tmp_path):
+    names = [f"k{n}" for n in range(60)]
+    clips = [
+        SourceClip(name, lambda name=name: replace(image, key=name), f"g{n // 3}")
+        for n, name in enumerate(names)
+    ]
+
+    def parts(clips, out):
+        source = Given(tmp_path / "png")
+        source.found = list(clips)
+        for part in parse_split("video-hash:0.7"):
+            convert(source, out / part.name, ConvertOptions(part=part))
+        return walk(out / "train"), walk(out / "val")
+
+    train, val = parts(clips, tmp_path / "all")
+    assert train | val == set(names) and not train & val
+    for n in range(0, 60, 3):
+        assert {names[n], names[n + 1], names[n + 2]} <= (train if names[n] in train else val)
+    fewer = parts(clips[:30], tmp_path / "fewer")
+    assert fewer[0] <= train and fewer[1] <= val
+
+
+def test_the_share_of_a_split_is_what_was_asked_for():
+    train, val = parse_split("video-hash:0.8")
+    clips = [SourceClip(f"clip-{n}", list) for n in range(5000)]
+    kept = sum(train.holds(clip) for clip in clips)
+    assert abs(kept / 5000 - 0.8) < 0.02  # 3.5 standard deviations
+    assert all(train.holds(clip) != val.holds(clip) for clip in clips)
+
+
+@pytest.mark.parametrize("text", ["video-hash:1", "video-hash:0", "0.9", "hash:0.9", "video-hash:.9x"])
+def test_a_split_that_is_none_is_refused(text):
+    with pytest.raises(DataError, match="expected video-hash:SHARE"):
+        parse_split(text)
+
+
+@pytest.mark.parametrize("media", ["proxy", "jpeg"])
+def test_shrunk_pictures_keep_their_masks_and_show_the_same(sav, tmp_path, media):
+    sav.add("a", frames=5, height=90, width=160)
+    encode = EncodeOptions(media=media, size=64, preset="ultrafast", crf=10)
+    convert(load_source("sav", sav.root), tmp_path / "out", ConvertOptions(encode))
+    index = ShardIndex.load(tmp_path / "out")
+    sample = index[0]
+    assert (sample.height, sample.width, sample.media_height, sample.media_width) == (90, 160, 36, 64)
+    assert json.loads(index.read(0, "masks.json"))["size"] == [90, 160]
+    frames = decode_frames(index, 0, range(5))
+    assert frames.shape == (5, 36, 64, 3) and [number_in(frame) for frame in frames] == [0, 4, 8, 12, 16]
+    whole = np.asarray(
+        Image.fromarray(numbered_frame(16, 90, 160)).resize((64, 36), Image.Resampling.LANCZOS)
+    )
+    assert np.abs(frames[4].astype(int) - whole).mean() < 4
+
+
+def test_a_picture_that_is_small_enough_keeps_its_size(image, tmp_path):
+    convert(given(tmp_path / "png", image), tmp_path / "out", ConvertOptions(EncodeOptions(size=30)))
+    assert (ShardIndex.load(tmp_path / "out")[0].media_width, 30) == (30, 30)
+    with pytest.raises(ValueError, match="original files are stored as they are"):
+        EncodeOptions(media="original", size=512)
+
+
+def test_names_that_a_key_cannot_hold_stay_apart():
+    names = ["Ein Video.v2", "\u732b", "\u72ac", "x" * 300, "x" * 301, "a/b"]
+    keys = [as_key(name) for name in names]
+    assert keys[0] == "ein_video_v2" and keys[5] == "a_b" and len(set(keys)) == 6
+    assert all(KEY.fullmatch(key) for key in keys)
+
+
+def test_pictures_that_a_source_computes(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "volume").write_bytes(b"x")
+    slices = np.arange(3, dtype=np.uint8)[:, None, None] * 50 + np.zeros((3, 8, 10), np.uint8)
+    media = Pictures(tmp_path / "in" / "volume", (tmp_path / "in" / "volume",), lambda: iter(slices))
+    rle = encode_rle(np.eye(8, 10) > 0)["counts"]
+    video = AnnotatedVideo("v", media, 8, 10, 1.0, (0, 1, 2), (5,), ((rle, "", rle),), {"license": "mine"})
+    report = convert(
+        given(tmp_path / "in", video), tmp_path / "out", ConvertOptions(EncodeOptions(media="jpeg"))
+    )
+    assert (report.clips, report.images, report.licenses) == (1, 0, ("mine",))
+    frames = decode_frames(ShardIndex.load(tmp_path / "out"), 0, range(3))
+    assert np.abs(frames[..., 1].astype(int) - slices).max() <= 2
+    with pytest.raises(DataError, match="its pictures are computed; convert with --media proxy or jpeg"):
+        convert(
+            given(tmp_path / "in", video), tmp_path / "o2", ConvertOptions(EncodeOptions(media="original"))
+        )
