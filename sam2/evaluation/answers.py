@@ -15,9 +15,13 @@ import numpy as np
 from torch import Tensor
 
 from sam2.evaluation.calibration import calibration
+from sam2.evaluation.choices import Choice, chosen_and_best
+from sam2.evaluation.memory_growth import growth
 from sam2.evaluation.scores import Numbers, ObjectScore
 from sam2.evaluation.visibility import Sightings, visibility
 from sam2.video_state import FrameMasks, Frames
+
+HEARD = ("frame", "iou", "object_logit", "chosen_iou", "best_iou")
 
 
 @dataclass
@@ -26,7 +30,8 @@ class Answers:
 
     Attributes:
         names: of the objects by id, as they are scored.
-        heard: per object the names of frames with predicted IoU and object score.
+        heard: per object the names of frames with predicted IoU and object score, and the true IoUs of the candidate
+            that is shown and of the best one, where there were several.
         model_ms: milliseconds of each frame, without reading it and without writing masks.
     """
 
@@ -44,15 +49,18 @@ class Answers:
             self.model_ms.append(round(1000 * spent, 3))
         return shown
 
-    def hear(self, frame: str, shown: FrameMasks) -> None:
-        """Keep what the model thinks of its masks on a frame."""
+    def hear(self, frame: str, shown: FrameMasks, choices: Mapping[int, Choice]) -> None:
+        """Keep what the model thinks of its masks on a frame, and how well it chose among them where it could."""
         rows = zip(shown.object_ids, shown.ious.tolist(), shown.object_logits.tolist(), strict=True)
         for object_id, iou, logit in rows:
             name = self.names[object_id]  # type: ignore[index]
-            own = self.heard.setdefault(name, {"frame": [], "iou": [], "object_logit": []})
+            own = self.heard.setdefault(name, {key: [] for key in HEARD})
             own["frame"].append(frame)
             own["iou"].append(None if math.isnan(iou) else round(iou, 6))
             own["object_logit"].append(None if math.isnan(logit) else round(logit, 6))
+            chosen, best = choices.get(object_id, (None, None))  # type: ignore[call-overload]
+            own["chosen_iou"].append(chosen)
+            own["best_iou"].append(best)
 
 
 class TimedFrames:
@@ -86,9 +94,12 @@ def known_of_itself(
         heard: by sequence and object what `Answers.heard` holds. The first frame, that of the prompt, is left out.
 
     Returns:
-        `visibility` and `calibration`, see those functions.
+        `visibility` and `calibration`, see those functions; among the latter `chosen_and_best` on these frames, and as
+        `click_...` on those of the prompt, where that was a single click.
     """
     sightings, predicted, true = [], [], []
+    choices: list[Choice] = []
+    clicked: list[Choice] = []
     for o in objects:
         own = heard[o.sequence][str(o.object_id)]
         said = {name: k for k, name in enumerate(own["frame"]) if k > 0}
@@ -102,10 +113,20 @@ def known_of_itself(
             if is_there and own["iou"][k] is not None:
                 predicted.append(float(own["iou"][k]))
                 true.append(float(o.per_frame["J"][t]))
+        choices += _choices(own, [k for _, k in rows])
+        clicked += _choices(own, [0])
+    fitting = calibration(np.array(predicted, np.float64), np.array(true, np.float64))
+    on_clicks = {f"click_{name}": value for name, value in chosen_and_best(clicked).items()}
     return {
         "visibility": visibility(sightings),
-        "calibration": calibration(np.array(predicted, np.float64), np.array(true, np.float64)),
+        "calibration": {**fitting, **chosen_and_best(choices), **on_clicks},
     }
+
+
+def _choices(own: Mapping[str, Any], rows: Sequence[int]) -> list[Choice]:
+    """An object's choices in some rows of what was heard of it; answers of earlier versions have none."""
+    pairs = list(zip(own.get("chosen_iou", ()), own.get("best_iou", ()), strict=True))
+    return [Choice(*pairs[k]) for k in rows if k < len(pairs) and pairs[k][0] is not None]
 
 
 def speed(answers: Sequence[Mapping[str, Any]]) -> Numbers:
@@ -113,7 +134,7 @@ def speed(answers: Sequence[Mapping[str, Any]]) -> Numbers:
 
     Returns:
         `frames`; `seconds` and `fps` with reading frames and writing masks; `model_fps` without; `p50_ms` and `p95_ms`
-        of a frame in the model; `peak_memory_gb` of the GPU, or of the process without one.
+        of a frame in the model; `peak_memory_gb` of the GPU, or of the process without one; what `growth` gives.
     """
     frames = sum(int(one["frames"]) for one in answers)
     seconds = sum(float(one["seconds"]) for one in answers)
@@ -126,4 +147,5 @@ def speed(answers: Sequence[Mapping[str, Any]]) -> Numbers:
         "p50_ms": round(float(np.percentile(times, 50)), 3) if len(times) else None,
         "p95_ms": round(float(np.percentile(times, 95)), 3) if len(times) else None,
         "peak_memory_gb": max(float(one["peak_memory_gb"]) for one in answers),
+        **growth([one["memory"] for one in answers if "memory" in one]),
     }

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sam2.evaluation.boundary import Bools
 from sam2.evaluation.errors import EvaluationError
@@ -146,6 +147,7 @@ class Video:
         weight: how long it takes, compared with others.
         folders: names of the objects' folders by id, where each has one.
         write_truth: writes all true masks to a folder, where the data have no such folder.
+        true_masks: gives the true masks (H, W) of a frame by object, as far as they are there.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Video:
     weight: int
     folders: dict[int, str] | None = None
     write_truth: Callable[[Path], None] | None = None
+    true_masks: Callable[[int], Mapping[int, Bools]] = lambda frame: {}
 
 
 @dataclass(frozen=True)
@@ -291,7 +294,27 @@ def _video(about: Manifest, name: str, source: Path, listed: Path, truth: Path, 
             stems = _stems(listed, "frames")
         return {_place(place, stem, truth): stem for stem in stems}
 
-    return Video(name, lambda size: open_path(source, size), starts, wanted, len(frames), folders)
+    def true_masks(frame: int) -> Mapping[int, Bools]:
+        file = f"{frames[frame]}.png"
+        if folders is None:
+            return masks_by_id(read_ids(truth / file)) if (truth / file).is_file() else {}
+        paths = {i: truth / folder / file for i, folder in folders.items()}
+        return {i: read_mask(path).astype(bool) for i, path in paths.items() if path.is_file()}
+
+    return Video(
+        name,
+        lambda size: open_path(source, size),
+        starts,
+        wanted,
+        len(frames),
+        folders,
+        true_masks=true_masks,
+    )
+
+
+def masks_by_id(ids: NDArray[np.integer]) -> dict[int, Bools]:
+    """The mask of every object in a label map (H, W)."""
+    return {i: ids == i for i in np.unique(ids).tolist() if i != 0}
 
 
 def _place(place: dict[str, int], stem: str, truth: Path) -> int:

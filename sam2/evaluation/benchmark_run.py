@@ -23,10 +23,12 @@ from torch import Tensor
 
 from sam2.evaluation.answers import Answers, TimedFrames
 from sam2.evaluation.benchmark import Video
+from sam2.evaluation.choices import Choices
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import replacing, write_atomically
 from sam2.evaluation.following import follow
 from sam2.evaluation.label_maps import label_map, write_label_map
+from sam2.evaluation.memory_growth import MemoryLog
 from sam2.image_prompts import PromptError
 from sam2.model.sam2 import SAM2
 from sam2.palette import HIGHEST_ID
@@ -211,7 +213,8 @@ def _write_video(video: Video, follower: Follower, folder: Path, progress: Progr
                 f"{start.mask.shape[0]}, its frames are {width}x{height}; nothing is resized here"
             )
     answers = Answers(dict(video.folders or {i: str(i) for i in ids}))
-    began, total = time.monotonic(), len(session.frames)
+    choices, log = Choices(session, video.true_masks), MemoryLog(max(start.frame for start in starts))
+    began, aside, total = time.monotonic(), 0.0, len(session.frames)
     empty = torch.full((1, height, width), -1.0)
     for frame in range(min(start.frame for start in starts)):
         if frame in wanted:
@@ -219,8 +222,12 @@ def _write_video(video: Video, follower: Follower, folder: Path, progress: Progr
     with follower.arithmetic():
         following = follow(session, starts, follower.prompt)
         while (shown := answers.timed(following, frames)) is not None:
+            paused = time.monotonic()  # what is measured here is no part of the model's work
+            log.note(shown.frame, session)
             if shown.frame in wanted:
-                answers.hear(wanted[shown.frame], shown)
+                answers.hear(wanted[shown.frame], shown, choices.judge(shown.frame))
+            aside += time.monotonic() - paused
+            if shown.frame in wanted:
                 _write_frame(video, folder, wanted[shown.frame], _ids(shown), shown.logits[:, 0])
             if progress:
                 progress(video.name, shown.frame + 1, total)
@@ -228,9 +235,10 @@ def _write_video(video: Video, follower: Follower, folder: Path, progress: Progr
         "frames": total,
         "objects": len(ids),
         "size": [height, width],
-        "seconds": round(time.monotonic() - began, 3),
+        "seconds": round(time.monotonic() - began - aside, 3),
         "model_ms": answers.model_ms,
         "peak_memory_gb": round(memory_gb(), 3),
+        "memory": log.samples,
         "heard": answers.heard,
     }
 

@@ -25,8 +25,17 @@ from sam2.cli.weights import Weights, find_weights
 from sam2.counted import counted
 from sam2.evaluation.answers import known_of_itself, speed
 from sam2.evaluation.attributes import by_kind, traces
-from sam2.evaluation.benchmark import Data, Manifest, Video, check_official, manifest, open_benchmark
+from sam2.evaluation.benchmark import (
+    Data,
+    Manifest,
+    Video,
+    check_official,
+    manifest,
+    masks_by_id,
+    open_benchmark,
+)
 from sam2.evaluation.benchmark_run import RESULTS, Follower, Predictions, share
+from sam2.evaluation.boundary import Bools
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
 from sam2.evaluation.label_maps import write_label_map
@@ -285,4 +294,7 @@ def _shard_video(load: Callable[[int], HeldOutVideo], k: int, name: str, length:
         for t, ids in enumerate(load(k).truth):
             write_label_map(folder / f"{t:05d}.png", ids.astype(np.uint8))
 
-    return Video(name, frames, lambda: starts_of(load(k)), wanted, length, None, write_truth)
+    def true_masks(frame: int) -> Mapping[int, Bools]:
+        return masks_by_id(load(k).truth[frame])
+
+    return Video(name, frames, lambda: starts_of(load(k)), wanted, length, None, write_truth, true_masks)

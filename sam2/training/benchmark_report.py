@@ -9,6 +9,18 @@ from rich.table import Table
 
 from sam2.evaluation.benchmark import Manifest
 
+_SPEED = (
+    "fps",
+    "model_fps",
+    "p50_ms",
+    "p95_ms",
+    "peak_memory_gb",
+    "state_growth_mb",
+    "process_growth_mb",
+    "device_growth_mb",
+    "growth_videos",
+)
+
 
 def tables(results: Mapping[str, Any]) -> list[Table]:
     """For the terminal: what the model knows of itself, J&F by kind of object, published numbers if there are any."""
@@ -29,12 +41,13 @@ def _beyond(results: Mapping[str, Any]) -> Table:
     each.add_column()
     each.add_column()
     each.add_column(justify="right")
-    for group in ("visibility", "calibration"):
-        for name, value in results[group].items():
-            each.add_row(group, name, "-" if value is None else f"{value:.4g}")
-    for name in ("fps", "model_fps", "p50_ms", "p95_ms", "peak_memory_gb"):
-        value = results["run"]["speed"][name]
-        each.add_row("speed", name, "-" if value is None else f"{value:.4g}")
+    speed = {name: results["run"]["speed"][name] for name in _SPEED}
+    for group, numbers in (
+        *((name, results[name]) for name in ("visibility", "calibration")),
+        ("speed", speed),
+    ):
+        for name, value in numbers.items():
+            each.add_row(group, name, "n/a" if value is None else f"{value:.4g}")
     return each
 
 

@@ -126,7 +126,9 @@ def test_late_objects_have_no_pixel_before_they_start(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
-def test_shares_do_every_video_once_and_give_the_number_of_one(made, tmp_path, world):
+def test_shares_do_every_video_once_and_give_the_number_of_one(made, tmp_path, world, monkeypatch):
+    monkeypatch.setattr("sam2.evaluation.memory_growth.WARM_UP", FRAMES - 5)
+    monkeypatch.setattr("sam2.evaluation.memory_growth.LEAST", 4)
     whole = evaluated(made, "davis2017", tmp_path / "whole")
     done: list[str] = []
     for rank in range(world):
@@ -136,9 +138,9 @@ def test_shares_do_every_video_once_and_give_the_number_of_one(made, tmp_path, w
         assert bool(results) == (len(now) == 3)
         done = now
     parts = json.loads((tmp_path / "shared" / "results.json").read_text())
-    for content in (whole, parts):
-        del content["run"]["speed"]
-    assert parts == whole
+    growth = [content["run"].pop("speed")["state_growth_mb"] for content in (whole, parts)]
+    assert growth == [0, 0]
+    assert parts == whole and whole["calibration"]["choices"] > 0
     assert tree(tmp_path / "whole" / "masks") == tree(tmp_path / "shared" / "masks")
 
 
@@ -207,6 +209,35 @@ def test_prompts_and_policies_make_other_masks_in_the_same_places(made, tmp_path
     results = evaluated(made, "davis2017", tmp_path / "out", *options)
     assert results["run"]["prompt"] == prompt and results["run"]["policy"] == policy
     assert results["sequences"] == 1 and results["run"]["videos"] == 1
+
+
+def test_the_chosen_candidate_is_the_mask_that_is_scored(made, tmp_path):
+    # one mask a folder here, so that none loses pixels to another
+    results, out = evaluated(made, "sav_val", tmp_path / "out", "--prompt", "click1"), tmp_path / "out"
+    truth = made / "sav_val/Annotations_6fps"
+    words = ["--gt", truth, "--pred", out / "masks", "--out", tmp_path / "scored.json", "--per-frame"]
+    assert run("score", "--protocol", "sav", *words)[0] == 0
+    chosen, best, first = [], [], []
+    for scored in json.loads((tmp_path / "scored.json").read_text())["objects"]:
+        video, name = scored["sequence"], scored["object"]
+        heard = json.loads((out / "answers" / f"{video}.json").read_text())["heard"][name]
+        first.append((heard["chosen_iou"][0], heard["best_iou"][0]))
+        pairs = list(zip(heard["chosen_iou"], heard["best_iou"], strict=True))
+        by_frame = dict(zip(heard["frame"][1:], pairs[1:], strict=True))
+        for frame, j in zip(scored["per_frame"]["frame"], scored["per_frame"]["J"], strict=True):
+            if frame in by_frame and read_ids(truth / video / name / f"{frame}.png").any():
+                assert by_frame[frame][0] == j <= by_frame[frame][1]
+                chosen.append(j)
+                best.append(by_frame[frame][1])
+    found = results["calibration"]
+    assert found["choices"] == found["frames"] == len(chosen) > 0
+    assert found["chosen_iou"] == pytest.approx(100 * np.mean(chosen))
+    assert found["best_iou"] == pytest.approx(100 * np.mean(best))
+    assert found["choice_gap"] == pytest.approx(found["best_iou"] - found["chosen_iou"])
+    assert found["click_choices"] == len(first)
+    assert [found["click_chosen_iou"], found["click_best_iou"]] == pytest.approx(
+        100 * np.array(first).mean(0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -295,5 +326,6 @@ def test_ones_own_shards_give_the_number_that_training_gives(tmp_path, monkeypat
     assert code == 0, output
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["protocol"] == "davis2017" and results["sequences"] == 3
+    assert results["calibration"]["choices"] == results["calibration"]["frames"] > 0
     assert results["J&F"] == pytest.approx(in_training.jf, abs=1e-12) and in_training.jf > 1
     assert [o["frames"] for o in results["objects"]] == [FRAMES // 4 - 2] * len(in_training.objects)
