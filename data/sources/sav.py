@@ -6,19 +6,19 @@ sizes are written as floats; an object that is not in the picture has an empty m
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from data.clip import AnnotatedVideo, DataError, SourceClip, VideoFile
+from data.json_file import read_object
 from data.look import look
 from data.media import probe_fps
 from data.rle import area
 from data.shard import MAX_CELLS, MAX_FRAMES, MAX_OBJECTS, MAX_SIDE, as_key
 
-MAX_JSON_BYTES = 1 << 30
+_MOST_BYTES = 1 << 30  # of one video's annotation
 _TRACKS = {"manual": ("manual",), "auto": ("auto",), "both": ("manual", "auto")}
 
 
@@ -120,16 +120,7 @@ class _Annotation:
 
 
 def _read_annotation(path: Path) -> _Annotation:
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise DataError(f"{path}: {path.stat().st_size} bytes, at most {MAX_JSON_BYTES} are accepted")
-    try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error}); download it again") from error
-    if not isinstance(found, dict):
-        raise DataError(
-            f"{path}: holds a {type(found).__name__}, expected an object with video_height, masklet, ..."
-        )
+    found = read_object(path, _MOST_BYTES)
     height, width = (
         _whole(found, "video_height", path, MAX_SIDE),
         _whole(found, "video_width", path, MAX_SIDE),
