@@ -104,22 +104,29 @@ def compare(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="A.json B.json [C.json ...]", help="Results of sam2 eval score or sam2 eval run."
+            metavar="A.json B.json [C.json ...]",
+            help="Results of sam2 eval score, run, interactive, image or volumes; all of one verb.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers as JSON.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other draws of the videos.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Another seed, other draws of the videos (images, volumes).")
+    ] = 0,
     resamples: Annotated[
         int, typer.Option(min=100, max=1_000_000, help="How often the videos are drawn for an interval.")
     ] = 2000,
     rows: Annotated[
-        int, typer.Option(min=0, help="How many videos to show at most that gained, and that lost.")
+        int,
+        typer.Option(
+            min=0, help="How many videos (images, volumes) to show at most that gained, and that lost."
+        ),
     ] = 5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
 ) -> None:
     """Say how results differ from the first ones: with interval, p-value, and the videos won and lost.
 
-    All must be of the same protocol, frames, objects and prompts; the model, its weights and its settings may differ.
+    All must be of the same verb, protocol, frames, objects and prompts; the model, its weights and its settings may
+    differ.
     """
     from sam2.cli.compare import compare_files
 

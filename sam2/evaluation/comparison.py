@@ -1,4 +1,4 @@
-"""Whether one set of masks is better than another: paired over the videos of one benchmark.
+"""Whether one result is better than another: paired over the videos (images, volumes) of one test.
 
 Both sides are drawn together (the same resamples of the same videos), so that what is hard for both cancels. The
 p-value flips signs of whole videos: if the two are alike, each video could as well have gone the other way.
@@ -21,30 +21,31 @@ from sam2.evaluation.boundary import Floats
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
 from sam2.evaluation.results_file import Results
+from sam2.evaluation.scores import Mean
 from sam2.evaluation.uncertainty import (
     DIFFERENCE,
     Bootstrap,
     Interval,
+    VideoSums,
     intervals,
     video_sums,
     videos_of,
 )
 
 FORMAT = "sam2-train/comparison/1"
-TEST = "sign flips of whole videos, two-sided"
 EXACT_VIDEOS = 16  # up to so many videos that differ all patterns of signs are tried
 FLIPS = 20_000  # patterns drawn where there are more
 TIE = 1e-9  # points: less is rounding
-_SAME_PROMPTS = ("dataset", "prompt")  # of the runs; their other settings are what is compared
 _FLIPPED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One number on both sides, in percent.
+    """One number on both sides, over the objects that have it on both.
 
     Attributes:
-        name: of the number.
+        mean: the number.
+        objects: how many objects these are.
         first: its value in the first file.
         other: in the other one.
         difference: other less first.
@@ -52,17 +53,23 @@ class Difference:
         p: two-sided p-value.
     """
 
-    name: str
+    mean: Mean
+    objects: int
     first: float
     other: float
     difference: float
     interval: Interval | None
     p: float
 
+    @property
+    def name(self) -> str:
+        """Of the number."""
+        return self.mean.name
+
 
 @dataclass(frozen=True)
 class VideoChange:
-    """A video's mean over its objects on both sides, in percent."""
+    """A video's (image's, volume's) mean over its objects on both sides."""
 
     sequence: str
     first: float
@@ -80,7 +87,7 @@ class Comparison:
 
     Attributes:
         first, other: the two.
-        differences: of each number, the one that leads first.
+        differences: of each number that an object has on both sides, the one that leads first.
         videos: each with the mean of what the leading number is made of, by name.
         flips: how many patterns of signs a p-value is made of; None: all of them, it is exact.
     """
@@ -129,30 +136,49 @@ def compare(first: Results, other: Results, how: Bootstrap | None = None) -> Com
     """
     how = how or Bootstrap()
     refuse_unlike(first, other)
-    sides = [
-        {mean.name: video_sums(side.objects, mean.values(side.objects), mean.by_part) for mean in first.means}
-        for side in (first, other)
-    ]
-    changes = {
-        mean.name: video_sums(
-            first.objects, mean.values(other.objects) - mean.values(first.objects), mean.by_part
-        )
-        for mean in first.means
-    }
-    ends = intervals(changes, DIFFERENCE, how)
-    before, after = sides
-    differences = tuple(
-        Difference(
-            name, before[name].mean, after[name].mean, sums.mean, ends[name], sign_flip(sums.shares, how.seed)
-        )
-        for name, sums in changes.items()
-    )
+    pairs = {mean.name: pair for mean in first.means if (pair := _Pair.of(mean, first, other)) is not None}
+    ends = intervals({name: pair.change for name, pair in pairs.items()}, DIFFERENCE, how)
+    differences = tuple(pair.difference(ends[name], how.seed) for name, pair in pairs.items())
     lead = first.means[0]
-    whole = [video_sums(side.objects, lead.values(side.objects), False) for side in (first, other)]
+    whole = [video_sums(side.objects, lead.values(side.objects)) for side in (first, other)]
     each = [(sums.values / sums.objects)[:, 0].tolist() for sums in whole]
     videos = tuple(map(VideoChange, videos_of(first.objects), *each))
-    most = max(_moving(sums.shares).size for sums in changes.values())
+    most = max(_moving(pair.change.shares).size for pair in pairs.values())
     return Comparison(first, other, differences, videos, None if most <= EXACT_VIDEOS else FLIPS)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What a number is made of on both sides, and their difference, object by object."""
+
+    mean: Mean
+    before: VideoSums
+    after: VideoSums
+    change: VideoSums
+
+    @classmethod
+    def of(cls, mean: Mean, first: Results, other: Results) -> _Pair | None:
+        """Of the objects that have the number on both sides; None if there are none."""
+        one, two = (mean.values(side.objects) for side in (first, other))
+        change = two - one
+        if np.isnan(change).all():
+            return None
+        one, two = (np.where(np.isnan(change), np.nan, values) for values in (one, two))
+        return cls(
+            mean, *(video_sums(first.objects, v, mean.by_part, mean.bounds) for v in (one, two, change))
+        )
+
+    def difference(self, interval: Interval | None, seed: int) -> Difference:
+        """What is said about it."""
+        return Difference(
+            self.mean,
+            int(self.change.objects.sum()),
+            self.before.mean,
+            self.after.mean,
+            self.change.mean,
+            interval,
+            sign_flip(self.change.shares, seed),
+        )
 
 
 def refuse_unlike(first: Results, other: Results) -> None:
@@ -161,10 +187,12 @@ def refuse_unlike(first: Results, other: Results) -> None:
     Raises:
         EvaluationError: naming the files, what differs, and both values.
     """
+    if first.kind is not other.kind:
+        _refuse(first, other, "format", first.kind.format, other.kind.format)
     for key, value in first.test.items():
         if other.test[key] != value:
             _refuse(first, other, key, value, other.test[key])
-    for key in _SAME_PROMPTS:
+    for key in first.kind.asked:
         if first.run and other.run and first.run.get(key) != other.run.get(key):
             _refuse(first, other, f"run.{key}", first.run.get(key), other.run.get(key))
     mine, theirs = ({(o.sequence, o.object_id, o.part) for o in side.objects} for side in (first, other))
@@ -177,8 +205,7 @@ def refuse_unlike(first: Results, other: Results) -> None:
                 "score both against the same ground truth and lists"
             )
     if first.means != other.means:
-        listed = [", ".join(mean.name for mean in side.means) for side in (first, other)]
-        _refuse(first, other, "the list of numbers", *listed)
+        _refuse(first, other, "the list of numbers", *(", ".join(side.totals) for side in (first, other)))
 
 
 def _refuse(first: Results, other: Results, key: str, one: Any, two: Any) -> None:
@@ -224,16 +251,17 @@ def as_json(comparisons: Sequence[Comparison], how: Bootstrap) -> dict[str, Any]
     first = comparisons[0].first
     return {
         "format": FORMAT,
+        "of": first.kind.format,
         "first": str(first.path),
         **first.test,
-        "videos": len(comparisons[0].videos),
+        first.kind.unit: len(comparisons[0].videos),
         "objects": len(first.objects),
         "level": how.level,
         "resamples": how.resamples,
         "seed": how.seed,
-        "unit": "videos",
+        "unit": first.kind.unit,
         "method": DIFFERENCE.method,
-        "test": TEST,
+        "test": f"sign flips of whole {first.kind.unit}, two-sided",
         "comparisons": [_comparison(found) for found in comparisons],
     }
 
@@ -245,7 +273,7 @@ def _comparison(found: Comparison) -> dict[str, Any]:
         "settings": {name: list(pair) for name, pair in found.settings.items()},
         "numbers": {d.name: _difference(d) for d in found.differences},
         **found.outcome,
-        "per_video": [
+        f"per_{found.first.kind.one}": [
             {"sequence": v.sequence, "first": v.first, "other": v.other, "difference": v.difference}
             for v in found.videos
         ],
@@ -254,6 +282,9 @@ def _comparison(found: Comparison) -> dict[str, Any]:
 
 def _difference(found: Difference) -> Mapping[str, Any]:
     return {
+        "unit": found.mean.unit,
+        "less_is_better": found.mean.less_is_better,
+        "objects": found.objects,
         "first": found.first,
         "other": found.other,
         "difference": found.difference,

@@ -12,23 +12,23 @@ _MAX_WIDTH = 60  # of a setting
 
 
 def table(found: Comparison, rows: int) -> Group:
-    """Differences of the numbers, videos won and lost, and the settings that differ.
+    """Differences of the numbers, videos (images, volumes) won and lost, and the settings that differ.
 
     Args:
         found: the comparison.
         rows: how many videos to show at most that gained, and that lost.
     """
-    protocol = found.first.test["protocol"]
-    counts = f"{len(found.videos)} videos, {len(found.first.objects)} objects"
+    protocol, unit = found.first.test["protocol"], found.first.kind.unit
+    counts = f"{len(found.videos)} {unit}, {len(found.first.objects)} objects"
     outcome = found.outcome
     lines: list[str | Table] = [
         f"{found.other.path} against {found.first.path} ({protocol}, {counts}), percent",
         _numbers(found),
         f"p: {_flips(found)}",
+        *_remarks(found),
+        f"{unit} by {found.differences[0].name}: {outcome['wins']} won, {outcome['losses']} lost, "
+        f"{outcome['ties']} tied",
     ]
-    if found.differences[0].interval is None:
-        lines.append(f"no interval: it needs {MIN_VIDEOS} videos, and as many with objects of each part")
-    lines.append(f"videos: {outcome['wins']} won, {outcome['losses']} lost, {outcome['ties']} tied")
     if rows and outcome["wins"] + outcome["losses"]:
         lines.append(_videos(found, rows))
     if found.settings:
@@ -42,8 +42,28 @@ def _numbers(found: Comparison) -> Table:
     for name in ("first", "other", "difference", "p"):
         each.add_column(name, justify="left" if name == "difference" else "right")
     for d in found.differences:
-        each.add_row(d.name, f"{d.first:.1f}", f"{d.other:.1f}", _signed(d), f"{d.p:.4f}")
+        about = [d.mean.unit] * (d.mean.unit != "percent") + ["less is better"] * d.mean.less_is_better
+        name = f"{d.name} ({', '.join(about)})" if about else d.name
+        each.add_row(name, f"{d.first:.1f}", f"{d.other:.1f}", _signed(d), f"{d.p:.4f}")
     return each
+
+
+def _remarks(found: Comparison) -> list[str]:
+    """What a reader might miss in the numbers."""
+    unit, said = found.first.kind.unit, []
+    bare = [d.name for d in found.differences if d.interval is None]
+    if bare:
+        said.append(
+            f"no interval of {', '.join(bare)}: it needs {MIN_VIDEOS} {unit}, as many with objects of each part, and "
+            "some that differ"
+        )
+    total, compared = len(found.first.objects), {d.name: d.objects for d in found.differences}
+    for name in found.first.totals:
+        if compared.get(name, 0) < total:
+            said.append(
+                f"{name}: over the {compared.get(name, 0)} of {total} objects that have it in both files"
+            )
+    return said
 
 
 def _signed(found: Difference) -> str:
@@ -55,16 +75,18 @@ def _signed(found: Difference) -> str:
 
 def _flips(found: Comparison) -> str:
     how = "all patterns" if found.flips is None else f"{found.flips} random patterns"
-    return f"sign flips of whole videos, two-sided, {how}; not corrected for several comparisons"
+    return f"sign flips of whole {found.first.kind.unit}, two-sided, {how}; not corrected for several comparisons"
 
 
 def _videos(found: Comparison, rows: int) -> Table:
     gains, losses = found.gains(rows), found.losses(rows)
     left = found.outcome["wins"] + found.outcome["losses"] - len(gains) - len(losses)
-    caption = f"{left} more videos differ; --rows shows more, --out keeps all" if left else None
+    kind = found.first.kind
+    caption = f"{left} more {kind.unit} differ; --rows shows more, --out keeps all" if left else None
     each = Table(caption=caption, caption_justify="left")
-    for name in ("video", "first", "other", "difference"):
-        each.add_column(name, justify="left" if name == "video" else "right")
+    each.add_column(kind.one)
+    for name in ("first", "other", "difference"):
+        each.add_column(name, justify="right")
     for shown in (gains, losses[::-1]):
         for video in shown:
             each.add_row(

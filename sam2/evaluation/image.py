@@ -8,21 +8,19 @@ never is).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2.evaluation.boundary import Bools, Floats
+from sam2.evaluation.boundary import Bools
 from sam2.evaluation.clicks import Click, next_click
 from sam2.evaluation.following import box_around
-from sam2.evaluation.uncertainty import SCORE, Bootstrap, Interval, VideoSums, intervals
+from sam2.evaluation.kinds import AFTER, TARGETS
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-AFTER = (1, 3, 5)  # clicks after which the IoU is reported
-TARGETS = (85, 90)  # percent IoU whose clicks are counted
 BUDGET = 20
 
 
@@ -140,49 +138,11 @@ def iou_of(truth: Bools, answer: Bools) -> float:
 
 
 def numbers_of(found: Found, budget: int) -> dict[str, float]:
-    """What is reported of an object; IoU in percent, clicks as they are."""
+    """What is reported of an object; IoU and failures in percent, clicks as they are."""
     counts = {f"NoC@{target}": found.needed(target) for target in TARGETS}
     return {
         **{f"IoU@{n}": 100 * found.after(n) for n in AFTER},
         "IoU@box": 100 * found.box,
         **{name: budget if count is None else count for name, count in counts.items()},
-        **{f"failed@{target}": int(found.needed(target) is None) for target in TARGETS},
+        **{f"failed@{target}": 100 * int(found.needed(target) is None) for target in TARGETS},
     }
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Means over all objects of all images.
-
-    Attributes:
-        totals: mIoU in percent, NoC in clicks, `failures` as number of objects.
-        intervals: 95 % over images for the means; None where there are fewer than 5.
-    """
-
-    totals: Mapping[str, float]
-    intervals: Mapping[str, Interval | None]
-
-
-def summarise(images: Sequence[str], rows: Sequence[Mapping[str, float]], budget: int) -> Summary:
-    """Totals of the objects' numbers.
-
-    Args:
-        images: the image of each object.
-        rows: `numbers_of` each.
-        budget: clicks.
-    """
-    names = sorted(set(images))
-    place = np.searchsorted(names, images)
-    objects = np.bincount(place, minlength=len(names))[:, None].astype(float)
-
-    def sums(key: str) -> VideoSums:
-        values: Floats = np.bincount(place, [row[key] for row in rows], len(names)).astype(float)
-        return VideoSums(values[:, None], objects)
-
-    overlaps = {f"mIoU@{n}": sums(f"IoU@{n}") for n in (*AFTER, "box")}
-    clicks = {f"NoC@{target}": sums(f"NoC@{target}") for target in TARGETS}
-    failures = {f"failures@{t}": float(sums(f"failed@{t}").values.sum()) for t in TARGETS}
-    means = {name: known.mean for name, known in (overlaps | clicks).items()}
-    counts = replace(SCORE, bounds=(1.0, float(budget)))
-    spans = intervals(overlaps, SCORE, Bootstrap()) | intervals(clicks, counts, Bootstrap())
-    return Summary(means | failures, spans)

@@ -25,9 +25,10 @@ from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
 from sam2.evaluation.following import Start
 from sam2.evaluation.interactive import MODES, Played, Rules, Truth
+from sam2.evaluation.kinds import INTERACTIVE, interactive_means
 from sam2.evaluation.label_files import read_ids, read_mask
 from sam2.evaluation.scorecard import brackets, interval_as_json
-from sam2.evaluation.scores import Mean, ObjectScore, mean_scores
+from sam2.evaluation.scores import ObjectScore, mean_scores
 from sam2.evaluation.session_predictor import SessionPredictor
 from sam2.evaluation.uncertainty import uncertainty
 from sam2.image_prompts import PromptError
@@ -36,7 +37,6 @@ from sam2.video_session import VideoSession
 from sam2.video_state import Frames, SessionError, SessionOptions
 
 FOLDER = "interactive"
-FORMAT = "sam2-train/interactive/1"
 VERSION = 1
 
 
@@ -206,9 +206,9 @@ def join(out: Path, videos: Sequence[Video], way: Way) -> dict[str, Any]:
     objects = [_score(row) for row in rows]
     counts = range(1, way.rules.frames + 1)
     totals = mean_scores(objects, [_after(n) for n in counts])
-    means = [Mean(name, name) for name in totals]
+    means = interactive_means(way.rules.frames)
     return {
-        "format": FORMAT,
+        "format": INTERACTIVE.format,
         "protocol": f"interactive-{way.mode}",
         "protocol_version": VERSION,
         **{name: totals[name] for name in ("J&F", "J", "F")},

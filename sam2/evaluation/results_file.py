@@ -1,4 +1,4 @@
-"""Results files as `sam2 eval score --out` and `sam2 eval run` write them, read back; they may come from anywhere."""
+"""Results files as the verbs of `sam2 eval` write them (kinds.py), read back; they may come from anywhere."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
+
+import numpy as np
 
 from sam2.evaluation.errors import EvaluationError
-from sam2.evaluation.protocols import PROTOCOLS
-from sam2.evaluation.scorecard import FORMAT
-from sam2.evaluation.scores import Mean, Numbers, ObjectScore
-from sam2.evaluation.uncertainty import video_sums
+from sam2.evaluation.kinds import KINDS, ResultsKind
+from sam2.evaluation.scores import Mean, Numbers, ObjectNumbers
+from sam2.evaluation.uncertainty import sums_of
 
 MAX_BYTES = 256 << 20
 _ROUNDING = 1e-6  # points by which a mean may differ from that of the objects
+_EDGE = 1e-9  # a rounded mean of equal values may lie so far beyond the last one
 _MAX_NAME = 1000
+_MAX_VALUE = 1e12  # of what has no greatest value
 
 
 @dataclass(frozen=True)
@@ -25,18 +28,20 @@ class Results:
 
     Attributes:
         path: the file.
+        kind: which of the verbs wrote it.
         test: what was asked of the model: the protocol, its version and options, the hash of the frames.
-        totals: the benchmark's numbers that are means over objects, percent, the one that leads first.
+        totals: the numbers that are means over objects, the one that leads first.
         means: how these are made.
-        objects: every object, by sequence and name; without their frames.
+        objects: every object with what is averaged, by sequence and name.
         run: how the masks were made; empty where the file does not say.
     """
 
     path: Path
+    kind: ResultsKind
     test: Mapping[str, Any]
     totals: Numbers
     means: tuple[Mean, ...]
-    objects: tuple[ObjectScore, ...]
+    objects: tuple[ObjectNumbers, ...]
     run: Mapping[str, Any]
 
 
@@ -57,34 +62,31 @@ class _Reader:
 
     def read(self) -> Results:
         content = self._load()
-        if content.get("format") != FORMAT:
+        kind = KINDS.get(str(content.get("format")))
+        if kind is None:
             self._stop(
-                f"format is {_shown(content.get('format'))}, expected {FORMAT!r}; "
-                "compare files of sam2 eval score --out or sam2 eval run"
+                f"format is {_shown(content.get('format'))}, expected one of {', '.join(KINDS)}; "
+                "compare files of sam2 eval score --out, or of another verb of sam2 eval"
             )
-        protocol = self._text(content, "protocol")
-        if protocol not in PROTOCOLS:
-            self._stop(f"protocol is {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
-        test: dict[str, Any] = {"protocol": protocol}
-        test["protocol_version"] = self._typed(content, "protocol_version", int, "a whole number")
-        for key in ("as_published", "all_frames"):
-            test[key] = self._typed(content, key, bool, "true or false")
-        test["frames_sha256"] = self._text(content, "frames_sha256")
-        means = tuple(mean for mean in PROTOCOLS[protocol].means if mean.name in content)
-        if not means:
-            self._stop("has none of the protocol's numbers, such as J&F")
-        totals: Numbers = {mean.name: self._percent(content, mean.name) for mean in means}
-        objects = self._objects(content, {mean.of for mean in means} - {"J&F", "J", "F"})
-        self._check_totals(totals, means, objects)
-        run = content.get("run", {})
+        test = {key: self._asked(content, key, expected) for key, expected in kind.test.items()}
+        run = content.get("run", None if kind.has_run else {})
         if not isinstance(run, dict):
             self._stop(f"run is {_shown(run)}, expected settings by name")
-        return Results(self._path, test, totals, means, objects, run)
+        try:
+            means = kind.means(content)
+        except EvaluationError as error:
+            self._stop(str(error))
+        numbers = kind.by_name(content)
+        totals: Numbers = {mean.name: self._number(numbers, mean.name, mean) for mean in means}
+        objects = self._objects(content, kind, means)
+        self._check_totals(totals, means, objects)
+        return Results(self._path, kind, test, totals, means, objects, run)
 
     def _load(self) -> dict[str, Any]:
         if not self._path.is_file():
             self._stop(
-                "is no file; name one that sam2 eval score --out or sam2 eval run wrote, such as results.json"
+                "is no file; name one that sam2 eval score --out or another verb of sam2 eval wrote, such as "
+                "results.json"
             )
         try:
             with self._path.open("rb") as file:
@@ -100,16 +102,19 @@ class _Reader:
             self._stop(f"expected a JSON object, found {_shown(content)}")
         return content
 
-    def _objects(self, content: Mapping[str, Any], extras: set[str]) -> tuple[ObjectScore, ...]:
+    def _objects(
+        self, content: Mapping[str, Any], kind: ResultsKind, means: Sequence[Mean]
+    ) -> tuple[ObjectNumbers, ...]:
         rows = self._typed(content, "objects", list, "a list")
         if not rows:
             self._stop("objects is empty; there is nothing to compare")
-        found: dict[tuple[str, str], ObjectScore] = {}
+        of = {mean.of: mean for mean in means}
+        found: dict[tuple[str, str], ObjectNumbers] = {}
         for k, row in enumerate(rows):
             where = f"objects[{k}]"
             if not isinstance(row, dict):
                 self._stop(f"{where} is {_shown(row)}, expected an object's numbers by name")
-            score = self._object(row, where, extras)
+            score = self._object(kind.by_name(row), where, of)
             key = score.sequence, str(score.object_id)
             if key in found:
                 self._stop(f"{where} is a second object {key[1]} of the sequence {key[0]}; expected it once")
@@ -118,7 +123,7 @@ class _Reader:
             self._stop("some objects have a part and some have none; score again")
         return tuple(found[key] for key in sorted(found))
 
-    def _object(self, row: Mapping[str, Any], where: str, extras: set[str]) -> ObjectScore:
+    def _object(self, row: Mapping[str, Any], where: str, of: Mapping[str, Mean]) -> ObjectNumbers:
         sequence, name = self._text(row, "sequence", where), row.get("object")
         if isinstance(name, str):
             name = self._text(row, "object", where)
@@ -127,16 +132,32 @@ class _Reader:
         part = row.get("part")
         if part not in (None, "seen", "unseen"):
             self._stop(f"{where}.part is {_shown(part)}, expected seen or unseen")
-        j, f = self._percent(row, "J", where), self._percent(row, "F", where)
-        more: Numbers = {key: self._percent(row, key, where) for key in sorted(extras)}
-        return ObjectScore(sequence, name, j, f, (), more, part=part)
+        numbers: Numbers = {key: self._number(row, key, mean, where) for key, mean in of.items()}
+        return ObjectNumbers(sequence, name, numbers, part)
 
-    def _check_totals(self, totals: Numbers, means: Sequence[Mean], objects: Sequence[ObjectScore]) -> None:
+    def _check_totals(self, totals: Numbers, means: Sequence[Mean], objects: Sequence[ObjectNumbers]) -> None:
         """Means that are not those of the objects were changed, or belong to other objects."""
         for mean in means:
-            said, made = totals[mean.name], video_sums(objects, mean.values(objects), mean.by_part).mean
-            if said is None or abs(said - made) > _ROUNDING:
+            said, has_any = totals[mean.name], not np.isnan(mean.values(objects)).all()
+            made = sums_of(mean, objects).mean if has_any else None
+            if (said is None) != (made is None) or abs((said or 0) - (made or 0)) > _ROUNDING:
                 self._stop(f"{mean.name} is {said}, its objects give {made}; score again")
+
+    def _asked(self, content: Mapping[str, Any], key: str, expected: type) -> Any:
+        """A key that says what was asked."""
+        if expected is str:
+            return self._text(content, key)
+        if expected is list:
+            steps = self._typed(content, key, list, "a list of three lengths")
+            if len(steps) != 3 or not all(_is_number(step, 0, _MAX_VALUE) for step in steps):
+                self._stop(f"{key} is {str(steps):.80}, expected three lengths")
+            return [float(step) for step in steps]
+        if expected is float:
+            value = content.get(key)
+            if not _is_number(value, 0, _MAX_VALUE):
+                self._stop(f"{key} is {_shown(value)}, expected a length")
+            return float(value)
+        return self._typed(content, key, expected, "true or false" if expected is bool else "a whole number")
 
     def _typed(self, content: Mapping[str, Any], key: str, kind: type, expected: str) -> Any:
         value = content.get(key)
@@ -150,10 +171,14 @@ class _Reader:
             self._stop(f"{_join(where, key)} is {_shown(value)}, expected printable text")
         return value
 
-    def _percent(self, content: Mapping[str, Any], key: str, where: str = "") -> float:
-        value = content.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e-9 <= value <= 100 + 1e-9:
-            self._stop(f"{_join(where, key)} is {_shown(value)}, expected a number from 0 to 100")
+    def _number(self, content: Mapping[str, Any], key: str, mean: Mean, where: str = "") -> float | None:
+        """One of the values that `mean` is about."""
+        value, (low, high) = content.get(key), mean.bounds
+        if value is None and mean.may_lack and key in content:
+            return None
+        if not _is_number(value, low, min(high, _MAX_VALUE)):
+            expected = f"{low:g} to {high:g}" if high < _MAX_VALUE else f"{low:g} on"
+            self._stop(f"{_join(where, key)} is {_shown(value)}, expected a number from {expected}")
         return float(value)
 
     def _no_number(self, word: str) -> NoReturn:
@@ -161,6 +186,14 @@ class _Reader:
 
     def _stop(self, problem: str) -> NoReturn:
         raise EvaluationError(f"{self._path}: {problem}")
+
+
+def _is_number(value: Any, low: float, high: float) -> TypeGuard[float]:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and low - _EDGE <= value <= high + _EDGE
+    )
 
 
 def _join(where: str, key: str) -> str:

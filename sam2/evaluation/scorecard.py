@@ -15,11 +15,11 @@ from rich.console import Group
 from rich.table import Table
 
 from sam2.evaluation.files import write_atomically
+from sam2.evaluation.kinds import MASKS
 from sam2.evaluation.score import Evaluation
 from sam2.evaluation.scores import Numbers, ObjectScore
 from sam2.evaluation.uncertainty import SCORE, Interval, Uncertainty
 
-FORMAT = "sam2-train/evaluation/1"
 COLUMNS = (
     "J&F",
     "J",
@@ -39,7 +39,7 @@ def as_json(found: Evaluation, per_frame: bool = False) -> dict[str, Any]:
     """
     protocol = found.protocol
     return {
-        "format": FORMAT,
+        "format": MASKS.format,
         "protocol": protocol.name,
         "protocol_version": protocol.version,
         "source": protocol.source,
@@ -62,8 +62,8 @@ def interval_as_json(found: Uncertainty) -> dict[str, Any]:
         "level": found.how.level,
         "resamples": found.how.resamples,
         "seed": found.how.seed,
-        "unit": "videos",
-        "videos": found.videos,
+        "unit": found.unit,
+        found.unit: found.videos,
         "method": SCORE.method,
         "remark": found.remark,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,43 @@ from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.meta import Meta
 
 Numbers = dict[str, float | None]
+
+
+class Scored(Protocol):
+    """An object with its numbers: what means, intervals and comparisons are made of, whatever was measured."""
+
+    @property
+    def sequence(self) -> str:
+        """The video, image or volume that it is in."""
+        ...
+
+    @property
+    def object_id(self) -> int | str:
+        """Its id or name there."""
+        ...
+
+    @property
+    def part(self) -> str | None:
+        """Of the benchmark, where it has any."""
+        ...
+
+    def numbers(self) -> Numbers:
+        """All its numbers by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class ObjectNumbers:
+    """An object of which nothing but its numbers is kept; see `Scored`."""
+
+    sequence: str
+    object_id: int | str
+    values: Numbers
+    part: str | None = None
+
+    def numbers(self) -> Numbers:
+        """All its numbers by name; None where it has none."""
+        return self.values
 
 
 @dataclass(frozen=True)
@@ -69,14 +107,22 @@ class Mean:
         name: of the number.
         of: the objects' number that is averaged.
         by_part: the mean over the objects of each part first, then over the parts, where the objects have any.
+        unit: that it is measured in.
+        bounds: the least and the greatest value that it can have.
+        less_is_better: as of distances and errors.
+        may_lack: objects can be without it, and then are not in the mean.
     """
 
     name: str
     of: str
     by_part: bool = False
+    unit: str = "percent"
+    bounds: tuple[float, float] = (0.0, 100.0)
+    less_is_better: bool = False
+    may_lack: bool = False
 
-    def values(self, objects: Sequence[ObjectScore]) -> Floats:
-        """What is averaged, of each object."""
+    def values(self, objects: Sequence[Scored]) -> Floats:
+        """What is averaged, of each object; NaN where it has no such number."""
         return np.array([o.numbers()[self.of] for o in objects], np.float64)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sam2.evaluation.boundary import Floats
-from sam2.evaluation.scores import Mean, Numbers, ObjectScore
+from sam2.evaluation.scores import Mean, Scored
 
 Interval = tuple[float, float]
 
@@ -49,12 +49,12 @@ class Kind:
 
     Attributes:
         method: its name in files.
-        bounds: the least and the greatest value that the number can have.
+        bounds: from the least and greatest value that a score can have to those of the number.
         cut: from studentised resamples and a level to the two ends, in standard errors from the number.
     """
 
     method: str
-    bounds: Interval
+    bounds: Callable[[Interval], Interval]
     cut: Callable[[Floats, float], Interval]
 
 
@@ -71,21 +71,29 @@ def _symmetric(studentised: Floats, level: float) -> Interval:
     return -reach, reach
 
 
-SCORE = Kind("bootstrap-t", (0.0, 100.0), _equal_tails)
-DIFFERENCE = Kind("symmetric bootstrap-t", (-100.0, 100.0), _symmetric)
+def _between(bounds: Interval) -> Interval:
+    """What a difference of two scores can be."""
+    low, high = bounds
+    return low - high, high - low
+
+
+SCORE = Kind("bootstrap-t", lambda bounds: bounds, _equal_tails)
+DIFFERENCE = Kind("symmetric bootstrap-t", _between, _symmetric)
 
 
 @dataclass(frozen=True)
 class VideoSums:
-    """What a mean over objects is made of, video by video.
+    """What a mean over objects is made of, video by video (or image by image, volume by volume).
 
     Attributes:
         values: (videos, parts), sum over the objects of a video that belong to a part.
         objects: (videos, parts), how many these are.
+        bounds: the least and the greatest value that an object's score can have.
     """
 
     values: Floats
     objects: Floats
+    bounds: Interval = (0.0, 100.0)
 
     @property
     def means(self) -> Floats:
@@ -109,15 +117,17 @@ class VideoSums:
         return bool(((self.objects > 0).sum(0) >= MIN_VIDEOS).all())
 
 
-def videos_of(objects: Sequence[ObjectScore]) -> tuple[str, ...]:
+def videos_of(objects: Sequence[Scored]) -> tuple[str, ...]:
     """The names of the videos, in the order in which they are drawn."""
     return tuple(sorted({o.sequence for o in objects}))
 
 
-def video_sums(objects: Sequence[ObjectScore], values: Floats, by_part: bool) -> VideoSums:
+def video_sums(
+    objects: Sequence[Scored], values: Floats, by_part: bool = False, bounds: Interval = (0.0, 100.0)
+) -> VideoSums:
     """Sum values of objects by video and, where that is asked for and parts are known, by part.
 
-    The order of the objects does not matter.
+    The order of the objects does not matter. Those whose value is NaN are left out.
     """
     order = sorted(range(len(objects)), key=lambda k: (objects[k].sequence, str(objects[k].object_id)))
     video = {name: v for v, name in enumerate(videos_of(objects))}
@@ -126,12 +136,17 @@ def video_sums(objects: Sequence[ObjectScore], values: Floats, by_part: bool) ->
     cells = [
         video[objects[k].sequence] * len(part) + part[name] for k, name in zip(order, names, strict=True)
     ]
-    shape = (len(video), len(part))
+    shape, ordered = (len(video), len(part)), values[order]
     sums, numbers = (
         np.bincount(cells, weights, math.prod(shape)).reshape(shape).astype(np.float64)
-        for weights in (values[order], None)
+        for weights in (np.nan_to_num(ordered), ~np.isnan(ordered))
     )
-    return VideoSums(sums, numbers)
+    return VideoSums(sums, numbers, bounds)
+
+
+def sums_of(mean: Mean, objects: Sequence[Scored]) -> VideoSums:
+    """What a mean is made of."""
+    return video_sums(objects, mean.values(objects), mean.by_part, mean.bounds)
 
 
 def intervals(statistics: Mapping[str, VideoSums], kind: Kind, how: Bootstrap) -> dict[str, Interval | None]:
@@ -143,7 +158,7 @@ def intervals(statistics: Mapping[str, VideoSums], kind: Kind, how: Bootstrap) -
         how: level, number and seed of the draws.
 
     Returns:
-        (low, high), or None where a part of the number has objects in too few videos.
+        (low, high), or None where a part of the number has objects in too few videos, or nothing bounds an end.
     """
     able = {name: sums for name, sums in statistics.items() if sums.has_enough_videos}
     found: dict[str, list[Floats]] = {name: [] for name in able}
@@ -182,12 +197,14 @@ def _freedom(videos: int) -> float:
     return videos / (videos - 1)
 
 
-def _interval(sums: VideoSums, studentised: Floats, kind: Kind, level: float) -> Interval:
+def _interval(sums: VideoSums, studentised: Floats, kind: Kind, level: float) -> Interval | None:
     error, mean = standard_error(sums), sums.mean
     if error < _NO_SPREAD:
         return mean, mean
     low, high = kind.cut(studentised, level)
-    return max(kind.bounds[0], mean + low * error), min(kind.bounds[1], mean + high * error)
+    least, most = kind.bounds(sums.bounds)
+    ends = max(least, mean + low * error), min(most, mean + high * error)
+    return ends if all(map(math.isfinite, ends)) else None
 
 
 def standard_error(sums: VideoSums) -> float:
@@ -202,29 +219,35 @@ class Uncertainty:
     """The intervals of a benchmark's numbers.
 
     Attributes:
-        intervals: (low, high) in percent by the number's name; None where videos are too few.
+        intervals: (low, high) by the number's name; None where videos are too few.
         videos: how many there are.
         how: level, number and seed of the draws.
+        unit: what they are, if they are no videos: "images", "volumes".
     """
 
     intervals: Mapping[str, Interval | None]
     videos: int
     how: Bootstrap
+    unit: str = "videos"
 
     @property
     def remark(self) -> str:
         """One line: what the intervals are, or why there are none."""
         missing = [name for name, interval in self.intervals.items() if interval is None]
-        videos = "1 video" if self.videos == 1 else f"{self.videos} videos"
+        videos = f"1 {self.unit[:-1]}" if self.videos == 1 else f"{self.videos} {self.unit}"
         if self.videos < MIN_VIDEOS:
             return f"no intervals: {videos}, they need {MIN_VIDEOS}"
         said = f"{100 * self.how.level:g} % intervals over {videos} ({SCORE.method}, {self.how.resamples} resamples)"
-        why = f"; none for {', '.join(missing)}: fewer than {MIN_VIDEOS} videos have objects that are seen or unseen"
+        why = f"; none for {', '.join(missing)}: too few {self.unit} have objects for it, or differ in it"
         return said + why * bool(missing)
 
 
 def uncertainty(
-    objects: Sequence[ObjectScore], means: Sequence[Mean], totals: Numbers, how: Bootstrap | None = None
+    objects: Sequence[Scored],
+    means: Sequence[Mean],
+    totals: Mapping[str, float | None],
+    how: Bootstrap | None = None,
+    unit: str = "videos",
 ) -> Uncertainty:
     """Intervals for the numbers in `totals` that are means over objects.
 
@@ -233,11 +256,8 @@ def uncertainty(
         means: how the protocol averages them.
         totals: the benchmark's numbers; a mean that is not among them is passed over.
         how: level, number and seed of the draws.
+        unit: what is drawn, for the reader.
     """
     how = how or Bootstrap()
-    statistics = {
-        mean.name: video_sums(objects, mean.values(objects), mean.by_part)
-        for mean in means
-        if mean.name in totals
-    }
-    return Uncertainty(intervals(statistics, SCORE, how), len(videos_of(objects)), how)
+    statistics = {mean.name: sums_of(mean, objects) for mean in means if mean.name in totals}
+    return Uncertainty(intervals(statistics, SCORE, how), len(videos_of(objects)), how, unit)

@@ -17,7 +17,9 @@ import numpy as np
 from sam2.evaluation.boundary import Bools
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.folders import Stream, find_streams
+from sam2.evaluation.kinds import VOLUME_MEANS
 from sam2.evaluation.label_files import Labels, read_pair
+from sam2.evaluation.scores import ObjectNumbers
 from sam2.evaluation.surfaces import (
     Voxels,
     as_voxels,
@@ -30,7 +32,7 @@ from sam2.evaluation.surfaces import (
 )
 
 MAX_SURFACE = 1 << 25  # surface voxels of a sequence, all objects, truth and prediction: 12 bytes each
-NUMBERS = ("Dice", "HD95", "NSD", "Boundary_IoU")
+NUMBERS = tuple(mean.name for mean in VOLUME_MEANS)
 Pair = tuple[Labels, Labels]  # truth and prediction of a slice
 Progress = Callable[[int, int], None]  # slices done, slices in all
 
@@ -49,20 +51,16 @@ class VolumeRules:
 
 
 @dataclass(frozen=True)
-class VolumeScore:
-    """One object of one sequence.
+class VolumeScore(ObjectNumbers):
+    """One object of one sequence, with its numbers by the names of NUMBERS.
+
+    They are percent, HD95 is in mm and None where the object was not found at all.
 
     Attributes:
-        sequence: its name.
-        object_id: its id, or the name of its folder.
-        numbers: by the names of NUMBERS; percent, HD95 in mm and None where the object was not found at all.
         slices: on how many slices it is in the truth or the prediction.
     """
 
-    sequence: str
-    object_id: int | str
-    numbers: dict[str, float | None]
-    slices: int
+    slices: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,14 @@ class VolumeEvaluation:
         """Means over the objects that have the number; None if none has."""
         found: dict[str, float | None] = {}
         for name in NUMBERS:
-            values = [value for o in self.objects if (value := o.numbers[name]) is not None]
+            values = [value for o in self.objects if (value := o.values[name]) is not None]
             found[name] = float(np.mean(values)) if values else None
         return found
 
     @property
     def without_hd95(self) -> int:
         """How many objects have no HD95, and are not in its mean."""
-        return sum(o.numbers["HD95"] is None for o in self.objects)
+        return sum(o.values["HD95"] is None for o in self.objects)
 
     @property
     def slices_hash(self) -> str:
@@ -275,7 +273,7 @@ def _score(
             stream.sequence,
             i if stream.folder is None else stream.folder,
             tallies[i].numbers(rules),
-            len(tallies[i].boundary_ious),
+            slices=len(tallies[i].boundary_ious),
         )
         for i in true_ids
     ], notes

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Group
 from rich.table import Table
 
 from sam2.evaluation.files import write_atomically
+from sam2.evaluation.kinds import VOLUME_MEANS, VOLUMES
 from sam2.evaluation.scorecard import brackets, interval_as_json
-from sam2.evaluation.uncertainty import SCORE, Bootstrap, Interval, Kind, Uncertainty, VideoSums, intervals
+from sam2.evaluation.uncertainty import Uncertainty, uncertainty
 from sam2.evaluation.volumes import NUMBERS, VolumeEvaluation, VolumeScore
 
-FORMAT = "sam2-train/volumes/1"
-_LENGTH = Kind(SCORE.method, (0.0, math.inf), SCORE.cut)  # what a distance can be
+PROTOCOL, VERSION = "volumes", 1
 
 
 def as_json(found: VolumeEvaluation) -> dict[str, Any]:
     """The content of a results file."""
     spread = _uncertainty(found)
     return {
-        "format": FORMAT,
+        "format": VOLUMES.format,
+        "protocol": PROTOCOL,
+        "protocol_version": VERSION,
         "spacing_mm": list(found.rules.spacing),
         "tolerance_mm": found.rules.tolerance,
         **found.totals,
         "without_HD95": found.without_hd95,
-        "interval": {name: None for name in NUMBERS} | interval_as_json(spread),
+        "interval": interval_as_json(spread),
         "sequences": spread.videos,
         "slices": len(found.slices),
         "slices_sha256": found.slices_hash,
         "notes": list(found.notes),
         "objects": [
-            {"sequence": o.sequence, "object": o.object_id, **o.numbers, "slices": o.slices}
+            {"sequence": o.sequence, "object": o.object_id, **o.values, "slices": o.slices}
             for o in found.objects
         ],
     }
@@ -70,8 +70,8 @@ def _objects_table(objects: tuple[VolumeScore, ...], rows: int) -> Table:
     each.add_column("sequence")
     for name in ("object", *NUMBERS, "slices"):
         each.add_column(name, justify="right")
-    for o in sorted(objects, key=lambda o: o.numbers["Dice"] or 0.0)[:rows]:
-        cells = (_cell(o.numbers[name]) for name in NUMBERS)
+    for o in sorted(objects, key=lambda o: o.values["Dice"] or 0.0)[:rows]:
+        cells = (_cell(o.values[name]) for name in NUMBERS)
         each.add_row(o.sequence, str(o.object_id), *cells, str(o.slices))
     return each
 
@@ -81,24 +81,4 @@ def _cell(value: float | None) -> str:
 
 
 def _uncertainty(found: VolumeEvaluation) -> Uncertainty:
-    """Intervals over sequences of the numbers that have one."""
-    how = Bootstrap()
-    sums = {name: _sums(found, name) for name in NUMBERS}
-    hd95 = {"HD95": sums.pop("HD95")}
-    ends = {**intervals(sums, SCORE, how), **intervals(hd95, _LENGTH, how)}
-    ready: dict[str, Interval | None] = {
-        name: pair for name in NUMBERS if (pair := ends[name]) is not None and math.isfinite(pair[1])
-    }
-    return Uncertainty(ready, len({o.sequence for o in found.objects}), how)
-
-
-def _sums(found: VolumeEvaluation, name: str) -> VideoSums:
-    """Sums and numbers of the values of each sequence."""
-    video = {sequence: v for v, sequence in enumerate(sorted({o.sequence for o in found.objects}))}
-    sums, numbers = np.zeros((len(video), 1)), np.zeros((len(video), 1))
-    for o in found.objects:
-        value = o.numbers[name]
-        if value is not None:
-            sums[video[o.sequence]] += value
-            numbers[video[o.sequence]] += 1
-    return VideoSums(sums, numbers)
+    return uncertainty(found.objects, VOLUME_MEANS, found.totals, unit=VOLUMES.unit)

@@ -28,8 +28,11 @@ from sam2.evaluation.benchmark import hash_of_names
 from sam2.evaluation.benchmark_run import RESULTS, SETTINGS, Predictions
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
-from sam2.evaluation.image import AFTER, BUDGET, Found, ImageSegmenter, find, numbers_of, summarise
-from sam2.evaluation.scorecard import brackets
+from sam2.evaluation.image import BUDGET, Found, ImageSegmenter, find, numbers_of
+from sam2.evaluation.kinds import AFTER, IMAGES, TARGETS, image_means
+from sam2.evaluation.scorecard import brackets, interval_as_json
+from sam2.evaluation.scores import ObjectNumbers
+from sam2.evaluation.uncertainty import sums_of, uncertainty
 from sam2.lock import locked
 from sam2.model_config import find_recipe
 from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -40,7 +43,6 @@ from sam2.training.segmented_images import SegmentedImage, SegmentedImages, open
 log = logging.getLogger(__name__)
 
 FOLDER = "images"
-FORMAT = "sam2-train/image-evaluation/1"
 PROTOCOL, VERSION = "image-clicks", 1
 
 
@@ -190,7 +192,7 @@ def _row(found: Found) -> dict[str, Any]:
 
 def _join(config: ImageConfig, opened: SegmentedImages) -> dict[str, Any]:
     """The content of the results file, of all images' files."""
-    rows: list[dict[str, Any]] = []
+    objects: list[ObjectNumbers] = []
     empty = 0
     for image in opened.images:
         path = _path(config.out, image)
@@ -199,25 +201,25 @@ def _join(config: ImageConfig, opened: SegmentedImages) -> dict[str, Any]:
             empty += int(content["empty"])
             for row in content["objects"]:
                 found = Found((), tuple(row["ious"]), float(row["iou_box"]))
-                rows.append(
-                    {"sequence": image.name, "object": row["object"], **numbers_of(found, config.clicks)}
-                )
+                objects.append(ObjectNumbers(image.name, row["object"], {**numbers_of(found, config.clicks)}))
         except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
             raise EvaluationError(f"{path}: cannot be read ({error!r}); remove it and run again") from error
-    if not rows:
+    if not objects:
         raise EvaluationError(f"{config.data}: no object has a pixel")
-    summary = summarise([row["sequence"] for row in rows], rows, config.clicks)
-    names = "".join(f"{row['sequence']}/{row['object']}\n" for row in rows)
+    means = image_means(config.clicks)
+    totals = {mean.name: sums_of(mean, objects).mean for mean in means}
+    names = "".join(f"{o.sequence}/{o.object_id}\n" for o in objects)
     return {
-        "format": FORMAT,
+        "format": IMAGES.format,
         "protocol": PROTOCOL,
         "protocol_version": VERSION,
-        **summary.totals,
-        "interval": {**summary.intervals, "level": 0.95, "unit": "images"},
-        "images": len({row["sequence"] for row in rows}),
+        **totals,
+        **{f"failures@{t}": sum(o.values[f"failed@{t}"] == 100 for o in objects) for t in TARGETS},
+        "interval": interval_as_json(uncertainty(objects, means, totals, unit=IMAGES.unit)),
+        "images": len({o.sequence for o in objects}),
         "skipped": {**opened.skipped, "empty masks": empty},
         "objects_sha256": hashlib.sha256(names.encode()).hexdigest(),
-        "objects": rows,
+        "objects": [{"sequence": o.sequence, "object": o.object_id, **o.values} for o in objects],
     }
 
 
@@ -226,14 +228,13 @@ def _table(results: dict[str, Any]) -> Group:
     each.add_column()
     each.add_column(justify="right")
     total = len(results["objects"])
-    for name, value in results.items():
-        if name.startswith(("mIoU@", "NoC@")):
-            each.add_row(name, f"{value:.2f} {brackets(results['interval'][name])}".rstrip())
-        elif name.startswith("failures@"):
-            each.add_row(name, f"{value:.0f} of {total}")
+    for mean in image_means(results["run"]["clicks"]):
+        interval = brackets(results["interval"][mean.name])
+        each.add_row(mean.name, f"{results[mean.name]:.2f} {interval}".rstrip())
     skipped = ", ".join(f"{count} {name}" for name, count in results["skipped"].items() if count)
     return Group(
-        f"{total} objects of {results['images']} images; mIoU in percent, NoC in clicks",
+        f"{total} objects of {results['images']} images; mIoU and failed in percent, NoC in clicks",
         each,
+        results["interval"]["remark"],
         *([f"left out: {skipped}"] if skipped else []),
     )

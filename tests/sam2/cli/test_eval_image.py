@@ -78,7 +78,15 @@ def test_every_object_is_clicked_and_boxed(made, tmp_path):
     for key in ("IoU@1", "IoU@3", "IoU@5", "IoU@box"):
         assert results[f"m{key}"] == pytest.approx(np.mean([o[key] for o in results["objects"]]))
     assert results["NoC@90"] == pytest.approx(np.mean([o["NoC@90"] for o in results["objects"]]))
-    assert results["failures@90"] == sum(o["failed@90"] for o in results["objects"])
+    failed = [o["failed@90"] for o in results["objects"]]
+    assert results["failures@90"] == failed.count(100) and results["failed@90"] == np.mean(failed)
+    how = {
+        key: results["interval"][key]
+        for key in ("seed", "resamples", "unit", "images", "mIoU@1", "failed@85")
+    }
+    assert how == {
+        "seed": 0, "resamples": 2000, "unit": "images", "images": 3, "mIoU@1": None, "failed@85": None,
+    }  # fmt: skip
     assert results["images"] == 3 and results["run"]["clicks"] == 6
 
 

@@ -260,7 +260,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
     made = content(4, 9, "ytvos")
     found = read_results(write(tmp_path / "a.json", made))
     assert found.totals == {name: made[name] for name in ("G", "J&F", "J", "F")}
-    assert [(o.sequence, o.object_id, o.part, o.j) for o in found.objects] == [
+    assert [(o.sequence, o.object_id, o.part, o.values["J"]) for o in found.objects] == [
         (o["sequence"], o["object"], o["part"], o["J"]) for o in made["objects"]
     ]
 
@@ -275,7 +275,7 @@ def at_object(key: str, value: Any) -> dict[str, Any]:
     "made, message",
     [
         ([1], "expected a JSON object, found a list"),
-        ({}, "format is missing, expected 'sam2-train/evaluation/1'"),
+        ({}, "format is missing, expected one of sam2-train/evaluation/1"),
         (content() | {"format": "sam2-train/results/1"}, "format is 'sam2-train/results/1', expected"),
         (content() | {"protocol": "davis2016"}, "protocol is 'davis2016', expected one of davis2017, sav"),
         (content() | {"protocol": ["vos"]}, "protocol is a list, expected printable text"),

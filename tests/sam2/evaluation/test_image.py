@@ -10,7 +10,10 @@ import torch
 
 from sam2.build_sam import build_sam2
 from sam2.evaluation.clicks import Click, next_click
-from sam2.evaluation.image import Found, ImageSegmenter, find, numbers_of, summarise
+from sam2.evaluation.image import Found, ImageSegmenter, find, numbers_of
+from sam2.evaluation.kinds import image_means
+from sam2.evaluation.scores import ObjectNumbers
+from sam2.evaluation.uncertainty import sums_of, uncertainty
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 SIDE = 24
@@ -67,7 +70,12 @@ def test_what_is_never_reached_costs_the_budget_and_is_a_failure():
     found = find(bar(20), fake)
     assert len(found.clicks) == 20
     numbers = numbers_of(found, 20)
-    assert (numbers["NoC@85"], numbers["failed@85"], numbers["NoC@90"], numbers["failed@90"]) == (1, 0, 20, 1)
+    assert (numbers["NoC@85"], numbers["failed@85"], numbers["NoC@90"], numbers["failed@90"]) == (
+        1,
+        0,
+        20,
+        100,
+    )
     assert numbers["IoU@5"] == 85 and numbers["IoU@box"] == 100
 
 
@@ -92,16 +100,20 @@ def test_what_cannot_be_found_is_said():
 def test_totals_are_means_over_objects_and_intervals_over_images():
     one, two = (Found((), (a,) * 5, b) for a, b in ((0.8, 0.5), (0.9, 1.0)))
     rows = [numbers_of(found, 20) for found in (one, two, two)]
-    summary = summarise(["b", "a", "b"], rows, 20)
-    assert summary.totals["mIoU@1"] == pytest.approx((80 + 90 + 90) / 3)
-    assert summary.totals["mIoU@box"] == pytest.approx((50 + 100 + 100) / 3)
-    assert summary.totals["NoC@85"] == pytest.approx((20 + 1 + 1) / 3)
-    assert summary.totals["failures@85"] == 1 and summary.intervals["mIoU@1"] is None
-    many = summarise([f"{k % 7}" for k in range(24)], rows * 8, 20)
-    for name, value in many.totals.items():
-        if name in many.intervals:
-            low, high = many.intervals[name]
-            assert low <= value <= high and low < high
+    few = [ObjectNumbers(image, k, rows[k]) for k, image in enumerate("bab")]
+    totals = {mean.name: sums_of(mean, few).mean for mean in image_means(20)}
+    assert totals["mIoU@1"] == pytest.approx((80 + 90 + 90) / 3)
+    assert totals["mIoU@box"] == pytest.approx((50 + 100 + 100) / 3)
+    assert totals["NoC@85"] == pytest.approx((20 + 1 + 1) / 3)
+    assert totals["failed@85"] == pytest.approx(100 / 3)
+    assert set(uncertainty(few, image_means(20), totals, unit="images").intervals.values()) == {None}
+    many = [ObjectNumbers(f"{k % 7}", k, row) for k, row in enumerate(rows * 8)]
+    found = uncertainty(many, image_means(20), totals, unit="images")
+    assert "over 7 images" in found.remark
+    for name, value in totals.items():
+        low, high = found.intervals[name]
+        assert low < value < high, name
+    assert 1 <= found.intervals["NoC@85"][0]
 
 
 @pytest.fixture(scope="module")
