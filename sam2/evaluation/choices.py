@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,27 +53,36 @@ class Choices:
         self._offers.clear()
         several = {i: offer for i, offer in offers if isinstance(i, int) and len(offer.candidates) > 1}
         truth = self._truth(frame) if several else {}
+        judged = {i: offer for i, offer in several.items() if i in truth and truth[i].any()}
+        if not judged:
+            return {}
+        session, rows = self._session, list(judged.values())
+        low_res = torch.cat([offer.candidates for offer in rows]).to(session.device)
+        # all objects at once, which saves rounds on a GPU; enlarged one by one, which saves memory
+        finished = filled(low_res, session.options.fill_hole_area).split([len(o.candidates) for o in rows])
+        counts = [
+            overlaps(enlarged(part[None], session.frames.size)[0], offer, truth[i], frame)
+            for (i, offer), part in zip(judged.items(), finished, strict=True)
+        ]
+        found = torch.cat(counts, dim=1).tolist()  # waits for the device once
+        ends = np.cumsum([count.shape[1] for count in counts]).tolist()
         return {
-            i: choice_of(self._shown(offer), offer, truth[i], frame)
-            for i, offer in several.items()
-            if i in truth and truth[i].any()
+            i: choice_of([row[start:end] for row in found])
+            for i, start, end in zip(judged, [0, *ends], ends, strict=False)
         }
 
-    def _shown(self, offer: Offer) -> Tensor:
-        """The candidates as they would be shown, logits (M, H, W)."""
-        session = self._session
-        finished = filled(offer.candidates.to(session.device), session.options.fill_hole_area)
-        return enlarged(finished[None], session.frames.size)[0]
 
-
-def choice_of(logits: Tensor, offer: Offer, truth: Bools, frame: int) -> Choice:
-    """Hold candidates against the truth.
+def overlaps(logits: Tensor, offer: Offer, truth: Bools, frame: int) -> Tensor:
+    """Pixels that candidates share with the true mask, and that either has.
 
     Args:
-        logits: (M, H, W).
+        logits: of the candidates (M, H, W).
         offer: says which of them is shown.
         truth: (H, W), with a pixel at least.
         frame: whose they are, for the message.
+
+    Returns:
+        int64 (2, M + 1), the last column that of the shown one.
 
     Raises:
         ValueError: the sizes differ.
@@ -83,11 +93,15 @@ def choice_of(logits: Tensor, offer: Offer, truth: Bools, frame: int) -> Choice:
             f"frame {frame}: the true mask is {found}, the video {expected}; nothing is resized here"
         )
     shown, there = logits > 0, torch.from_numpy(truth).to(logits.device)
-    both, either = (part.flatten(1).sum(1) for part in (shown & there, shown | there))
-    chosen = offer.ious.argmax() if offer.chosen is None else torch.tensor(offer.chosen, device=both.device)
-    counts = torch.cat((torch.stack((both, either)), chosen.expand(2, 1)), dim=1).tolist()  # one copy
-    ious = [b / e for b, e in zip(counts[0][:-1], counts[1][:-1], strict=True)]
-    return Choice(ious[counts[0][-1]], max(ious))
+    counts = torch.stack([both.flatten(1).sum(1) for both in (shown & there, shown | there)])
+    chosen = offer.ious.to(logits.device).argmax() if offer.chosen is None else offer.chosen
+    return torch.cat((counts, counts[:, chosen, None]), dim=1)
+
+
+def choice_of(counts: Sequence[Sequence[int]]) -> Choice:
+    """The IoUs of what `overlaps` counted."""
+    *ious, chosen = (both / either for both, either in zip(*counts, strict=True))
+    return Choice(chosen, max(ious))
 
 
 def chosen_and_best(choices: Sequence[Choice]) -> Numbers:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam2.evaluation.choices import Choice, Choices, choice_of, chosen_and_best
+from sam2.evaluation.choices import Choice, Choices, choice_of, chosen_and_best, overlaps
 from sam2.evaluation.following import Start, follow
 from sam2.policies import find_policy
 from sam2.tracker import Offer
@@ -36,12 +36,16 @@ def offer(ious: list[float], chosen: int | None = None) -> Offer:
     return Offer(torch.zeros(len(ious), 2, 2), torch.tensor(ious), chosen)
 
 
+def judged(logits: torch.Tensor, given: Offer, true: np.ndarray, frame: int = 0) -> Choice:
+    return choice_of(overlaps(logits, given, true, frame).tolist())
+
+
 def test_ious_are_those_counted_by_hand():
     logits = rows(4, 10, 2)  # of a mask of 5 rows: 4/5, 5/10, 2/5
-    assert choice_of(logits, offer([0.1, 0.9, 0.5]), truth(5), 0) == Choice(0.5, 0.8)
-    assert choice_of(logits, offer([0.9, 0.1, 0.5]), truth(5), 0) == Choice(0.8, 0.8)
-    assert choice_of(logits, offer([0.9, 0.1, 0.5], chosen=2), truth(5), 0) == Choice(0.4, 0.8)
-    assert choice_of(rows(0, 0, 0), offer([0.9, 0.1, 0.5]), truth(5), 0) == Choice(0, 0)
+    assert judged(logits, offer([0.1, 0.9, 0.5]), truth(5)) == Choice(0.5, 0.8)
+    assert judged(logits, offer([0.9, 0.1, 0.5]), truth(5)) == Choice(0.8, 0.8)
+    assert judged(logits, offer([0.9, 0.1, 0.5], chosen=2), truth(5)) == Choice(0.4, 0.8)
+    assert judged(rows(0, 0, 0), offer([0.9, 0.1, 0.5]), truth(5)) == Choice(0, 0)
 
 
 def test_means_are_over_frames_in_percent_and_the_gap_is_their_difference():
@@ -62,9 +66,9 @@ def test_means_are_over_frames_in_percent_and_the_gap_is_their_difference():
 def test_the_gap_is_never_negative_and_zero_where_the_best_is_chosen(frames):
     own, ideal = [], []
     for ious, counts in frames:
-        own.append(choice_of(rows(*counts), offer(ious), truth(5), 0))
+        own.append(judged(rows(*counts), offer(ious), truth(5)))
         best = int(np.argmax([min(n, 5) / max(n, 5) for n in counts]))
-        ideal.append(choice_of(rows(*counts), offer(ious, chosen=best), truth(5), 0))
+        ideal.append(judged(rows(*counts), offer(ious, chosen=best), truth(5)))
     assert chosen_and_best(own)["choice_gap"] >= 0
     assert chosen_and_best(ideal)["choice_gap"] == 0
     assert chosen_and_best(ideal)["chosen_iou"] == chosen_and_best(own)["best_iou"]
@@ -72,7 +76,7 @@ def test_the_gap_is_never_negative_and_zero_where_the_best_is_chosen(frames):
 
 def test_a_true_mask_of_another_size_is_refused():
     with pytest.raises(ValueError, match="frame 7: the true mask is 4x10, the video 4x9; nothing is resized"):
-        choice_of(rows(1, 2, 3)[:, :9], offer([0.1, 0.2, 0.3]), truth(5), 7)
+        judged(rows(1, 2, 3)[:, :9], offer([0.1, 0.2, 0.3]), truth(5), 7)
 
 
 def followed(policy: str, prompt: str, **options: int) -> tuple[list, list]:
