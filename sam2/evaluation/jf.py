@@ -48,6 +48,18 @@ class FrameScores(NamedTuple):
     overlap: Ints
 
 
+class Cut(NamedTuple):
+    """Both maps of a frame around all that is in either, with a pixel of margin where the frame has one.
+
+    `gt` and `pred` hold object ids, uint8 and of one size, 0 is background; `frame` is the (height, width) that they
+    are cut from, which decides how far apart boundaries may lie.
+    """
+
+    gt: NDArray[np.uint8]
+    pred: NDArray[np.uint8]
+    frame: tuple[int, int]
+
+
 def score_sequence(gt: Maps, pred: Maps, ids: Sequence[int] | None = None) -> dict[int, Scores]:
     """Score every object of a sequence on every frame.
 
@@ -107,6 +119,11 @@ def score_frame(
         wanted = np.union1d(np.unique(gt), np.unique(pred)).astype(np.int64)
         wanted = wanted[wanted > 0]
     return _score_relabelled(gt, pred, wanted, radius)
+
+
+def score_cut(cut: Cut) -> FrameScores:
+    """Score every object of a frame of which only the part that matters is there: as `score_frame` of the whole."""
+    return _score_bytes(cut.gt, cut.pred, None, tolerance_px(*cut.frame))
 
 
 def score_masks(gt: Maps, pred: Maps) -> Scores:
@@ -234,6 +251,9 @@ def _joint_histogram(gt: NDArray[np.uint8], pred: NDArray[np.uint8], wanted: Int
     """How many pixels have true id g and predicted id p, as [g, p]."""
     largest = [int(a.max()) for a in (gt, pred, wanted) if a is not None and a.size]
     size = max(largest, default=0) + 1
+    if size == 2:  # one object: counting is ten times as fast as a histogram
+        both, true, predicted = (np.count_nonzero(a) for a in (gt & pred, gt, pred))
+        return np.array([[gt.size - true - predicted + both, predicted - both], [true - both, both]])
     code = gt.astype(np.uint16)
     code *= np.uint16(size)  # 256 ids at most: the largest code is 65535
     code += pred

@@ -33,20 +33,18 @@ from sam2.evaluation.boundary import (
     disk,
     f_measure,
 )
+from sam2.evaluation.jf import Cut
 
 OBJECT_SHARE = 0.1  # of the square root of the object's area: the tolerance of F_dot, rounded up
 
 
-def score_mose_frame(gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> tuple[Ints, Floats, Ints, Ints]:
+def score_mose_frame(cut: Cut) -> tuple[Ints, Floats, Ints, Ints]:
     """One frame by the measures of MOSEv2.
-
-    Args:
-        gt: true object ids, (H, W) uint8; 0 is background.
-        pred: predicted ids, of the same size.
 
     Returns:
         The ids of either map; (objects, 3) with J, F and F_dot; the true and the predicted areas in pixels.
     """
+    gt, pred, frame = cut
     gt_areas, pred_areas = (np.bincount(ids.ravel(), minlength=BYTE_IDS + 1) for ids in (gt, pred))
     overlaps = np.bincount(gt[gt == pred], minlength=BYTE_IDS + 1)
     ids = np.flatnonzero(gt_areas + pred_areas)
@@ -54,7 +52,7 @@ def score_mose_frame(gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> tuple[In
     gt_area, pred_area, overlap = gt_areas[ids], pred_areas[ids], overlaps[ids]
     j = (overlap + 1) / (gt_area + pred_area - overlap + 1)
 
-    diagonal = BOUNDARY_SHARE * float(np.linalg.norm(gt.shape))
+    diagonal = BOUNDARY_SHARE * float(np.linalg.norm(frame))
     grid = Grid(gt.shape[0], gt.shape[1], math.ceil(diagonal) + 1)
     sides = [_by_object(boundary_keys(side, ids, grid), len(ids), grid) for side in (gt, pred)]
     f = [

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sam2.evaluation.boundary import Floats, Ints
 from sam2.evaluation.errors import EvaluationError
-from sam2.evaluation.jf import score_frame
+from sam2.evaluation.jf import Cut, score_cut
 from sam2.evaluation.meta import Meta
 from sam2.evaluation.mose import score_mose_frame
 from sam2.evaluation.rows import VOID, Choice, Measured, Series
@@ -64,9 +63,9 @@ class Protocol(ABC):
         """The frames to look at, of all true frames in their order."""
         return tuple(frames if self.keep_ends else frames[1:-1])
 
-    def measure(self, gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> Frame:
+    def measure(self, cut: Cut) -> Frame:
         """One frame: every id of either map."""
-        found = score_frame(gt, pred)
+        found = score_cut(cut)
         return found.ids, np.column_stack([found.j, found.f]), found.gt_area, found.pred_area
 
     @abstractmethod
@@ -172,8 +171,8 @@ class MoseV2(Protocol):
 
     PARTS: ClassVar = ("disappear_J", "disappear_F_dot", "reappear_J", "reappear_F_dot")
 
-    def measure(self, gt: NDArray[np.uint8], pred: NDArray[np.uint8]) -> Frame:
-        return score_mose_frame(gt, pred)
+    def measure(self, cut: Cut) -> Frame:
+        return score_mose_frame(cut)
 
     def choose(self, measured: Measured) -> Choice:
         if self.meta is None:

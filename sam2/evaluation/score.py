@@ -22,11 +22,11 @@ import numpy as np
 
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.folders import Stream, find_streams
-from sam2.evaluation.label_files import read_ids, read_pair
+from sam2.evaluation.label_files import read_cut, read_ids
 from sam2.evaluation.protocols import Protocol
 from sam2.evaluation.rows import Measured, Rows
 from sam2.evaluation.scores import Numbers, ObjectScore
-from sam2.evaluation.uncertainty import Uncertainty, uncertainty
+from sam2.evaluation.uncertainty import Bootstrap, Uncertainty, uncertainty
 
 GROUP = 16  # frames a worker takes at a time
 Progress = Callable[[int, int], None]  # frames done, frames in all
@@ -42,6 +42,7 @@ class Evaluation:
         objects: every object that counts, by sequence and id.
         frames: "SEQUENCE/FRAME" (or "SEQUENCE/OBJECT/FRAME") of everything that may count, whatever was predicted.
         notes: what was left out or is unusual.
+        how: level, number and seed of the draws that the intervals are made of.
     """
 
     protocol: Protocol
@@ -49,6 +50,7 @@ class Evaluation:
     objects: tuple[ObjectScore, ...]
     frames: tuple[str, ...]
     notes: tuple[str, ...]
+    how: Bootstrap = Bootstrap()
 
     @property
     def frames_hash(self) -> str:
@@ -58,7 +60,7 @@ class Evaluation:
     @cached_property
     def uncertainty(self) -> Uncertainty:
         """How far the totals would move with other videos."""
-        return uncertainty(self.objects, self.protocol.means, self.totals)
+        return uncertainty(self.objects, self.protocol.means, self.totals, self.how)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def evaluate(
     sequences: Collection[str] | None = None,
     workers: int = 1,
     progress: Progress | None = None,
+    how: Bootstrap | None = None,
 ) -> Evaluation:
     """Score the masks in `pred` against those in `gt`.
 
@@ -88,6 +91,7 @@ def evaluate(
         sequences: names of the sequences to score; by default all, which then must be the same in both.
         workers: processes that read and measure; the numbers do not depend on it.
         progress: called with (frames done, frames in all).
+        how: level, number and seed of the draws for intervals.
 
     Raises:
         EvaluationError: naming the file, what was expected and found, and what to do.
@@ -120,7 +124,8 @@ def evaluate(
             f"{gt}: no object counts by the protocol {protocol.name}: {'; '.join(notes[:3])}"
         )
     names = tuple(f"{_path(stream)}/{frame}" for stream, frames in plans for frame in frames)
-    return Evaluation(protocol, protocol.totals(objects), tuple(objects), names, tuple(notes))
+    totals = protocol.totals(objects)
+    return Evaluation(protocol, totals, tuple(objects), names, tuple(notes), how or Bootstrap())
 
 
 def _path(stream: Stream) -> str:
@@ -183,8 +188,8 @@ def _measure(task: _Task) -> Rows:
     """Read and measure the frames of a task."""
     frames = []
     for t, frame in enumerate(task.frames, task.start):
-        gt, pred = read_pair(*task.stream.files(frame), single=task.stream.folder is not None)
-        ids, values, gt_area, pred_area = task.protocol.measure(gt, pred)
+        cut = read_cut(*task.stream.files(frame), single=task.stream.folder is not None)
+        ids, values, gt_area, pred_area = task.protocol.measure(cut)
         frames.append(Rows(np.full(len(ids), t), ids, values, gt_area, pred_area))
     return Rows.join(frames)
 
