@@ -14,7 +14,7 @@ from sam2.cli.eval_image import EPILOG as IMAGE_EPILOG
 from sam2.cli.eval_image import image
 from sam2.cli.eval_interactive import EPILOG as INTERACTIVE_EPILOG
 from sam2.cli.eval_interactive import interactive
-from sam2.cli.eval_options import failed
+from sam2.cli.eval_options import Resamples, Seed, failed
 from sam2.cli.eval_run import EPILOG, make, run
 from sam2.cli.eval_volumes import EPILOG as VOLUMES_EPILOG
 from sam2.cli.eval_volumes import volumes
@@ -91,6 +91,8 @@ def score(
     as_published: Annotated[
         bool, typer.Option("--as-published", help="Give the published tool's number where it is faulty.")
     ] = False,
+    seed: Seed = 0,
+    resamples: Resamples = 2000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Score the masks in PRED against those in GT.
@@ -113,9 +115,11 @@ def score(
         from sam2.evaluation.official_files import official_files
         from sam2.evaluation.score import evaluate
         from sam2.evaluation.scorecard import table, write_json
+        from sam2.evaluation.uncertainty import Bootstrap
 
         with counted("scoring", "frames") as progress:
-            found = evaluate(rules, gt, pred, only, workers, progress)
+            how = Bootstrap(resamples=resamples, seed=seed)
+            found = evaluate(rules, gt, pred, only, workers, progress, how)
         if out:
             write_json(out, found, per_frame)
         if csv:

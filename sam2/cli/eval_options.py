@@ -50,6 +50,10 @@ Share = Annotated[
         metavar="K/N", help="Do the K-th of N shares; torchrun and srun say so without being asked."
     ),
 ]
+Seed = Annotated[int, typer.Option(min=0, help="Of the intervals: another seed, other draws of the videos.")]
+Resamples = Annotated[
+    int, typer.Option(min=100, max=1_000_000, help="How often the videos are drawn for an interval.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was made in another way.")]
 
 

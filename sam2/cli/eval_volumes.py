@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sam2.cli.eval_options import failed
+from sam2.cli.eval_options import Resamples, Seed, failed
 from sam2.cli.sequence_names import sequence_names
 from sam2.counted import counted
 
@@ -33,6 +33,8 @@ def volumes(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers as JSON.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="How many objects to show at most, worst first.")] = 25,
+    seed: Seed = 0,
+    resamples: Resamples = 2000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Dice, HD95, NSD and Boundary IoU of the volumes in PRED against those in GT.
@@ -57,11 +59,13 @@ def volumes(
     try:
         from rich.console import Console
 
+        from sam2.evaluation.uncertainty import Bootstrap
         from sam2.evaluation.volumes import evaluate_volumes
         from sam2.evaluation.volumes_card import table, write_json
 
         with counted("scoring", "slices") as progress:
-            found = evaluate_volumes(rules, gt, pred, only, progress)
+            how = Bootstrap(resamples=resamples, seed=seed)
+            found = evaluate_volumes(rules, gt, pred, only, progress, how)
         if out:
             write_json(out, found)
     except (ValueError, OSError) as error:

@@ -30,6 +30,7 @@ from sam2.evaluation.surfaces import (
     hd95,
     nsd,
 )
+from sam2.evaluation.uncertainty import Bootstrap
 
 MAX_SURFACE = 1 << 25  # surface voxels of a sequence, all objects, truth and prediction: 12 bytes each
 NUMBERS = tuple(mean.name for mean in VOLUME_MEANS)
@@ -72,12 +73,14 @@ class VolumeEvaluation:
         objects: every true object, by sequence and id.
         slices: "SEQUENCE/FRAME" (or "SEQUENCE/OBJECT/FRAME") of all true slices.
         notes: what is unusual.
+        how: level, number and seed of the draws that the intervals are made of.
     """
 
     rules: VolumeRules
     objects: tuple[VolumeScore, ...]
     slices: tuple[str, ...]
     notes: tuple[str, ...]
+    how: Bootstrap = Bootstrap()
 
     @property
     def totals(self) -> dict[str, float | None]:
@@ -137,6 +140,7 @@ def evaluate_volumes(
     pred: Path,
     sequences: Collection[str] | None = None,
     progress: Progress | None = None,
+    how: Bootstrap | None = None,
 ) -> VolumeEvaluation:
     """Score the volumes in `pred` against those in `gt`; memory is bounded by one sequence's surfaces.
 
@@ -146,6 +150,7 @@ def evaluate_volumes(
         pred: folder of the predictions, laid out alike.
         sequences: names of the sequences to score; by default all, which then must be the same in both.
         progress: called with (slices done, slices in all).
+        how: level, number and seed of the draws for intervals.
 
     Raises:
         EvaluationError: naming the file, what was expected and found, and what to do.
@@ -170,7 +175,7 @@ def evaluate_volumes(
             f"{gt}: no slice has an object; expected object ids above 0, is this the truth?"
         )
     names = tuple(f"{_path(stream)}/{frame}" for stream in streams for frame in stream.frames)
-    return VolumeEvaluation(rules, tuple(objects), names, tuple(notes))
+    return VolumeEvaluation(rules, tuple(objects), names, tuple(notes), how or Bootstrap())
 
 
 def _path(stream: Stream) -> str:

@@ -81,4 +81,4 @@ def _cell(value: float | None) -> str:
 
 
 def _uncertainty(found: VolumeEvaluation) -> Uncertainty:
-    return uncertainty(found.objects, VOLUME_MEANS, found.totals, unit=VOLUMES.unit)
+    return uncertainty(found.objects, VOLUME_MEANS, found.totals, found.how, VOLUMES.unit)

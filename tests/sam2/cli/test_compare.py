@@ -73,6 +73,25 @@ def test_the_same_masks_have_the_same_interval_in_any_number_of_processes(tmp_pa
     assert read(tmp_path / "a.json") == read(tmp_path / "b.json")
 
 
+def test_seed_and_number_of_draws_can_be_chosen(tmp_path: Path) -> None:
+    found = {}
+    for name, more in (
+        ("a", ()),
+        ("b", ("--seed", 0, "--resamples", 2000)),
+        ("c", ("--seed", 1, "--resamples", 500)),
+    ):
+        score(tmp_path / name, VOS / "pred", "vos", *more)
+        found[name] = read(tmp_path / name)
+    assert found["a"] == found["b"]
+    intervals = {name: content.pop("interval") for name, content in found.items()}
+    assert found["a"] == found["c"]  # the scores themselves
+    assert (intervals["c"]["seed"], intervals["c"]["resamples"]) == (1, 500)
+    assert intervals["c"]["J&F"] != intervals["a"]["J&F"] == pytest.approx(intervals["c"]["J&F"], abs=5)
+    words = ["score", "--protocol", "vos", "--gt", VOS / "gt", "--pred", VOS / "pred"]
+    for more in (["--seed", -1], ["--resamples", 10]):
+        assert RUNNER.invoke(app, list(map(str, [*words, *more]))).exit_code == 2
+
+
 def test_one_video_has_no_interval_and_it_is_said(tmp_path: Path) -> None:
     shown = score(tmp_path / "a.json", VOS / "pred", "vos", "--sequences", "d_odd").output
     interval = read(tmp_path / "a.json")["interval"]

@@ -102,6 +102,8 @@ def test_five_sequences_have_intervals_around_their_means(root: Path) -> None:
         low, high = found["interval"][name]
         assert 0 <= low < found[name] < high
     assert f"[{found['interval']['Dice'][0]:.1f}, " in run(root).output
+    other = scored(root, "--seed", 3, "--resamples", 300, "--overwrite")["interval"]
+    assert (other["seed"], other["resamples"]) == (3, 300) and other["Dice"] != found["interval"]["Dice"]
 
 
 def test_ids_that_the_truth_has_not_are_noted(root: Path) -> None:
