@@ -35,6 +35,10 @@ class Segmenter(Protocol):
         """The object's mask (H, W) after one more click."""
         ...
 
+    def candidates(self) -> Sequence[Bools]:
+        """All masks (H, W) that the answer to the last click was chosen from, itself among them."""
+        ...
+
     def box(self, corners: Sequence[int]) -> Bools:
         """The mask (H, W) of the object in a box x1, y1, x2, y2."""
         ...
@@ -55,6 +59,7 @@ class ImageSegmenter:
         """Another object: forget all clicks."""
         self._clicks: list[Click] = []
         self._rough: NDArray[np.float32] | None = None
+        self._offered: list[Bools] = []
 
     def click(self, click: Click) -> Bools:
         """The object's mask (H, W) after one more click."""
@@ -67,8 +72,12 @@ class ImageSegmenter:
         )
         best = int(ious.argmax())
         self._rough = rough[best : best + 1]
-        mask: Bools = masks[best] > 0
-        return mask
+        self._offered = list(masks > 0)
+        return self._offered[best]
+
+    def candidates(self) -> Sequence[Bools]:
+        """Three masks (H, W) after the first click, one after later ones."""
+        return self._offered
 
     def box(self, corners: Sequence[int]) -> Bools:
         """The mask (H, W) of the object in a box."""
@@ -84,11 +93,13 @@ class Found:
         clicks: as they were made.
         ious: after each of them.
         box: the IoU of the answer to its box.
+        best: the highest IoU of the candidates for the first click's answer.
     """
 
     clicks: tuple[Click, ...]
     ious: tuple[float, ...]
     box: float
+    best: float
 
     def after(self, count: int) -> float:
         """The IoU after so many clicks; it stays where nothing was left to click at."""
@@ -117,7 +128,7 @@ def find(truth: Bools, segmenter: Segmenter, budget: int = BUDGET) -> Found:
     segmenter.begin()
     clicks: list[Click] = []
     ious: list[float] = []
-    answer = np.zeros_like(truth)
+    answer, best = np.zeros_like(truth), 0.0
     while len(clicks) < budget and (len(clicks) < max(AFTER) or max(ious) < max(TARGETS) / 100):
         click = next_click(truth, answer)
         if click is None:
@@ -125,7 +136,9 @@ def find(truth: Bools, segmenter: Segmenter, budget: int = BUDGET) -> Found:
         answer = segmenter.click(click)
         clicks.append(click)
         ious.append(iou_of(truth, answer))
-    return Found(tuple(clicks), tuple(ious), iou_of(truth, segmenter.box(box_around(truth))))
+        if len(clicks) == 1:
+            best = max(iou_of(truth, mask) for mask in segmenter.candidates())
+    return Found(tuple(clicks), tuple(ious), iou_of(truth, segmenter.box(box_around(truth))), best)
 
 
 def iou_of(truth: Bools, answer: Bools) -> float:
@@ -143,6 +156,8 @@ def numbers_of(found: Found, budget: int) -> dict[str, float]:
     return {
         **{f"IoU@{n}": 100 * found.after(n) for n in AFTER},
         "IoU@box": 100 * found.box,
+        "IoU_best@1": 100 * found.best,
+        "gap@1": 100 * (found.best - found.after(1)),
         **{name: budget if count is None else count for name, count in counts.items()},
         **{f"failed@{target}": 100 * int(found.needed(target) is None) for target in TARGETS},
     }

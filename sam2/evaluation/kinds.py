@@ -29,12 +29,13 @@ def interactive_means(frames: int) -> tuple[Mean, ...]:
 def image_means(budget: int) -> tuple[Mean, ...]:
     """Of images with at most `budget` clicks on an object."""
     overlaps = [Mean(f"mIoU@{n}", f"IoU@{n}") for n in (*AFTER, "box")]
+    choice = [Mean("mIoU_best@1", "IoU_best@1"), Mean("gap@1", "gap@1", less_is_better=True)]
     bounds = (1.0, float(budget))
     clicks = [
         Mean(f"NoC@{t}", f"NoC@{t}", unit="clicks", bounds=bounds, less_is_better=True) for t in TARGETS
     ]
     failed = [Mean(f"failed@{t}", f"failed@{t}", less_is_better=True) for t in TARGETS]
-    return (*overlaps, *clicks, *failed)
+    return (*overlaps, *choice, *clicks, *failed)
 
 
 VOLUME_MEANS = (

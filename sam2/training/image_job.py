@@ -187,7 +187,7 @@ def _find_in(
 
 def _row(found: Found) -> dict[str, Any]:
     clicks = [[click.x, click.y, int(click.is_positive)] for click in found.clicks]
-    return {"clicks": clicks, "ious": list(found.ious), "iou_box": found.box}
+    return {"clicks": clicks, "ious": list(found.ious), "iou_box": found.box, "iou_best": found.best}
 
 
 def _join(config: ImageConfig, opened: SegmentedImages) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _join(config: ImageConfig, opened: SegmentedImages) -> dict[str, Any]:
             content = json.loads(path.read_bytes())
             empty += int(content["empty"])
             for row in content["objects"]:
-                found = Found((), tuple(row["ious"]), float(row["iou_box"]))
+                found = Found((), tuple(row["ious"]), float(row["iou_box"]), float(row["iou_best"]))
                 objects.append(ObjectNumbers(image.name, row["object"], {**numbers_of(found, config.clicks)}))
         except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
             raise EvaluationError(f"{path}: cannot be read ({error!r}); remove it and run again") from error
@@ -233,7 +233,7 @@ def _table(results: dict[str, Any]) -> Group:
         each.add_row(mean.name, f"{results[mean.name]:.2f} {interval}".rstrip())
     skipped = ", ".join(f"{count} {name}" for name, count in results["skipped"].items() if count)
     return Group(
-        f"{total} objects of {results['images']} images; mIoU and failed in percent, NoC in clicks",
+        f"{total} objects of {results['images']} images; mIoU, gap and failed in percent, NoC in clicks",
         each,
         results["interval"]["remark"],
         *([f"left out: {skipped}"] if skipped else []),

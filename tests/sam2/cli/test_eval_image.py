@@ -60,7 +60,7 @@ def test_every_object_is_clicked_and_boxed(made, tmp_path):
     )
     predictor.set_image(np.asarray(Image.open(made / "images/b.png")).copy())
     truth = np.asarray(Image.open(made / "masks/b.png")) == 2
-    clicks, labels, ious, rough, answer = [], [], [], None, np.zeros(SIZE, bool)
+    clicks, labels, ious, offered, rough, answer = [], [], [], [], None, np.zeros(SIZE, bool)
     for k in range(6):
         click = next_click(truth, answer)
         clicks.append([click.x, click.y])
@@ -69,13 +69,18 @@ def test_every_object_is_clicked_and_boxed(made, tmp_path):
         best = scores.argmax()
         rough, answer = low[best][None], masks[best] > 0
         ious.append((truth & answer).sum() / (truth | answer).sum())
+        offered.append([(truth & (m > 0)).sum() / (truth | (m > 0)).sum() for m in masks])
     boxed = predictor.predict(box=box_around(truth), multimask_output=False)[0][0] > 0
     row = results["objects"][3]
     written = json.loads((tmp_path / "out/images/b.png.json").read_text())["objects"][1]
     assert written["ious"] == ious and [c[:2] for c in written["clicks"]] == clicks
     assert [row[f"IoU@{n}"] for n in (1, 3, 5)] == [100 * ious[n - 1] for n in (1, 3, 5)]
     assert row["IoU@box"] == 100 * (truth & boxed).sum() / (truth | boxed).sum()
-    for key in ("IoU@1", "IoU@3", "IoU@5", "IoU@box"):
+    assert len(offered[0]) == 3 and row["IoU_best@1"] == 100 * max(offered[0]) >= row["IoU@1"]
+    assert row["gap@1"] == pytest.approx(row["IoU_best@1"] - row["IoU@1"])
+    assert results["gap@1"] == pytest.approx(np.mean([o["gap@1"] for o in results["objects"]]))
+    assert results["gap@1"] > 0
+    for key in ("IoU@1", "IoU@3", "IoU@5", "IoU@box", "IoU_best@1"):
         assert results[f"m{key}"] == pytest.approx(np.mean([o[key] for o in results["objects"]]))
     assert results["NoC@90"] == pytest.approx(np.mean([o["NoC@90"] for o in results["objects"]]))
     failed = [o["failed@90"] for o in results["objects"]]

@@ -26,10 +26,12 @@ def bar(rows: int) -> np.ndarray:
 
 
 class Scripted:
-    """Answers click n with the nth mask and any further one with the last."""
+    """Answers click n with the nth mask and any further one with the last; the first is chosen among `others`, too."""
 
-    def __init__(self, answers: Sequence[np.ndarray], box: np.ndarray) -> None:
-        self.answers, self.answer_to_box = answers, box
+    def __init__(
+        self, answers: Sequence[np.ndarray], box: np.ndarray, others: Sequence[np.ndarray] = ()
+    ) -> None:
+        self.answers, self.answer_to_box, self.others = answers, box, others
         self.clicks: list[Click] = []
         self.boxes: list[list[int]] = []
 
@@ -40,6 +42,10 @@ class Scripted:
         self.clicks.append(click)
         return self.answers[min(len(self.clicks), len(self.answers)) - 1]
 
+    def candidates(self) -> list[np.ndarray]:
+        assert len(self.clicks) == 1  # later answers are given without a choice
+        return [*self.others, self.answers[0]]
+
     def box(self, corners: Sequence[int]) -> np.ndarray:
         self.boxes.append(list(corners))
         return self.answer_to_box
@@ -47,14 +53,23 @@ class Scripted:
 
 def test_numbers_are_those_counted_by_hand():
     truth = bar(20)
-    fake = Scripted([bar(n) for n in (10, 8, 14, 16, 17, 15, 18)], bar(12))  # IoU: rows / 20
+    fake = Scripted(
+        [bar(n) for n in (10, 8, 14, 16, 17, 15, 18)], bar(12), [bar(1), bar(13)]
+    )  # IoU: rows / 20
     found = find(truth, fake)
     assert found.ious == (0.5, 0.4, 0.7, 0.8, 0.85, 0.75, 0.9) and found.box == 0.6
     assert fake.boxes == [[3, 2, 18, 21]]
-    assert numbers_of(found, 20) == {
+    assert numbers_of(found, 20) == pytest.approx({
         "IoU@1": 50, "IoU@3": 70, "IoU@5": 85, "IoU@box": 60,
+        "IoU_best@1": 65, "gap@1": 15,
         "NoC@85": 5, "NoC@90": 7, "failed@85": 0, "failed@90": 0,
-    }  # fmt: skip
+    })  # fmt: skip
+
+
+def test_there_is_no_gap_where_the_best_is_chosen():
+    for others in ([], [bar(3), bar(0)], [bar(10)]):
+        numbers = numbers_of(find(bar(20), Scripted([bar(10), bar(20)], bar(20), others)), 20)
+        assert numbers["IoU_best@1"] == numbers["IoU@1"] == 50 and numbers["gap@1"] == 0
 
 
 def test_each_click_is_made_on_the_answer_before():
@@ -98,12 +113,14 @@ def test_what_cannot_be_found_is_said():
 
 
 def test_totals_are_means_over_objects_and_intervals_over_images():
-    one, two = (Found((), (a,) * 5, b) for a, b in ((0.8, 0.5), (0.9, 1.0)))
+    one, two = (Found((), (a,) * 5, b, c) for a, b, c in ((0.8, 0.5, 0.86), (0.9, 1.0, 0.9)))
     rows = [numbers_of(found, 20) for found in (one, two, two)]
     few = [ObjectNumbers(image, k, rows[k]) for k, image in enumerate("bab")]
     totals = {mean.name: sums_of(mean, few).mean for mean in image_means(20)}
     assert totals["mIoU@1"] == pytest.approx((80 + 90 + 90) / 3)
     assert totals["mIoU@box"] == pytest.approx((50 + 100 + 100) / 3)
+    assert totals["mIoU_best@1"] == pytest.approx((86 + 90 + 90) / 3)
+    assert totals["gap@1"] == pytest.approx(6 / 3)
     assert totals["NoC@85"] == pytest.approx((20 + 1 + 1) / 3)
     assert totals["failed@85"] == pytest.approx(100 / 3)
     assert set(uncertainty(few, image_means(20), totals, unit="images").intervals.values()) == {None}
@@ -132,6 +149,7 @@ def test_clicks_and_boxes_are_asked_as_a_user_of_the_predictor_would(predictor):
     masks, ious, rough = predictor.predict([[20, 12]], [1], multimask_output=True)
     best = int(ious.argmax())
     assert len(masks) == 3 and first.shape == (40, 56) and (first == (masks[best] > 0)).all()
+    assert (np.array(own.candidates()) == (masks > 0)).all()
     second = own.click(Click(50, 30, False))
     masks, _, _ = predictor.predict(
         [[20, 12], [50, 30]], [1, 0], mask_input=rough[best][None], multimask_output=False
