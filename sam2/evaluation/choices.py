@@ -94,8 +94,8 @@ def overlaps(logits: Tensor, offer: Offer, truth: Bools, frame: int) -> Tensor:
         )
     shown, there = logits > 0, torch.from_numpy(truth).to(logits.device)
     counts = torch.stack([both.flatten(1).sum(1) for both in (shown & there, shown | there)])
-    chosen = offer.ious.to(logits.device).argmax() if offer.chosen is None else offer.chosen
-    return torch.cat((counts, counts[:, chosen, None]), dim=1)
+    chosen = offer.ious.argmax(0, keepdim=True) if offer.chosen is None else torch.tensor([offer.chosen])
+    return torch.cat((counts, counts.index_select(1, chosen.to(logits.device))), dim=1)
 
 
 def choice_of(counts: Sequence[Sequence[int]]) -> Choice:
