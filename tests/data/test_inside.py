@@ -1,0 +1,41 @@
+"""Paths in files of others."""
+
+import pytest
+
+from data.clip import DataError
+from data.inside import inside
+
+
+def test_a_path_inside_is_that_path(tmp_path):
+    assert inside(tmp_path, "a/b c/ü.jpg", "x.json") == tmp_path / "a/b c/ü.jpg"
+    assert inside(tmp_path, "../c.jpg", "x.json", tmp_path / "a" / "b") == tmp_path / "a" / "c.jpg"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a/../..",
+        "",
+        ".",
+        "..",
+        "C:/x",
+        "a\\..\\x",
+        "a\0b",
+        "a\nb",
+        3,
+        None,
+    ]
+    + ["x" * 5000],
+)
+def test_any_other_path_is_refused_by_name(tmp_path, name):
+    with pytest.raises(DataError, match=r"x\.json, image 3: .* is not a relative path inside"):
+        inside(tmp_path / "root", name, "x.json, image 3")
+
+
+def test_neither_a_base_nor_a_folder_with_a_like_name_lets_a_path_out(tmp_path):
+    for name, base in (("../../x", "a"), ("../root-two/x", ".")):
+        with pytest.raises(DataError):
+            inside(tmp_path / "root", name, "x.json", tmp_path / "root" / base)
