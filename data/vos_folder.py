@@ -6,19 +6,50 @@ ROOT/Annotations[/RESOLUTION]/VIDEO/00000.png ...     the palette index is the o
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from data.clip import AnnotatedVideo, DataError, SourceClip
 from data.frame_folder import folders_in, image_clip, images_in, pair
+from data.inside import inside
+from data.json_file import read_object
 from data.label_images import label_table
 from data.look import look
 from data.shard import as_key
 
 _FRAMES, _MASKS = "JPEGImages", "Annotations"
+_MOST_BYTES = 1 << 30  # of a list of objects; the largest known has 10 MB
+
+Categories = Mapping[str, Mapping[int, str]]
+"""By video and object id, what the object is."""
+
+
+def part_of(root: Path, subset: str) -> Path:
+    """ROOT/SUBSET, or ROOT if that is the folder of the subset already."""
+    return root if (root / _FRAMES).is_dir() or (root / _MASKS).is_dir() else root / subset
+
+
+def read_categories(path: Path) -> dict[str, dict[int, str]]:
+    """Every video of `{"videos": {VIDEO: {"objects": {ID: {"category": ...}}}}}`, with what its objects are.
+
+    Raises:
+        DataError: the file is something else.
+    """
+    videos = read_object(path, _MOST_BYTES).get("videos")
+    if not isinstance(videos, dict):
+        raise DataError(f'{path}: expected {{"videos": {{VIDEO: {{"objects": ...}}}}}}; download it again')
+    return {name: _categories(video, f"{path}, video {name[:80]}") for name, video in videos.items()}
+
+
+def _categories(video: Any, where: str) -> dict[int, str]:
+    objects = video.get("objects") if isinstance(video, dict) else None
+    if not isinstance(objects, dict) or not all(i.isdecimal() and len(i) < 10 for i in objects):
+        raise DataError(f'{where}: expected {{"objects": {{"1": ...}}}}, got {str(video)[:80]}')
+    found = {int(i): about.get("category") for i, about in objects.items() if isinstance(about, dict)}
+    return {i: category for i, category in found.items() if isinstance(category, str)}
 
 
 @dataclass(frozen=True)
@@ -32,6 +63,8 @@ class VosFolder:
         names: of the videos to take; None: all that have masks.
         ignore: palette indices that are background.
         meta: for all of them.
+        categories: what the objects are, where that is known.
+        more_frames: another folder with JPEGImages, for videos that `root` has no frames of.
     """
 
     root: Path
@@ -39,36 +72,37 @@ class VosFolder:
     resolution: str = ""
     names: tuple[str, ...] | None = None
     ignore: Collection[int] = (255,)
-    meta: dict[str, Any] | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    categories: Categories | None = None
+    more_frames: Path | None = None
 
     def clips(self) -> list[SourceClip]:
         """The videos in the order of their names.
 
         Raises:
-            DataError: the folder is not laid out like this, or a video that was asked for is not there.
+            DataError: the folder is not laid out like this.
         """
         masks = self.root / _MASKS / self.resolution
-        if not masks.is_dir() or not (self.root / _FRAMES / self.resolution).is_dir():
+        places = [self.root, *([self.more_frames] if self.more_frames else [])]
+        if not masks.is_dir() or not any((place / _FRAMES / self.resolution).is_dir() for place in places):
             between = f"/{self.resolution}" if self.resolution else ""
             raise DataError(
                 f"{self.root}: expected {_FRAMES}{between}/VIDEO/00000.jpg and {_MASKS}{between}/VIDEO/00000.png, "
                 f"found {look(self.root)}"
             )
         names = [path.name for path in folders_in(masks)] if self.names is None else list(self.names)
-        missing = [name for name in names if not (masks / name).is_dir()]
-        if missing:
-            raise DataError(
-                f"{masks / missing[0]}: missing, though the list of videos names it; download it again"
-            )
         return [SourceClip(as_key(name), partial(self.read, name)) for name in names]
 
     def read(self, name: str) -> AnnotatedVideo:
         """One video.
 
         Raises:
-            DataError: frames and masks do not fit together, or cannot be read.
+            DataError: it is not there, its frames and masks do not fit together, or cannot be read.
         """
-        frames, masks = (self.root / kind / self.resolution / name for kind in (_FRAMES, _MASKS))
+        masks = inside(self.root / _MASKS / self.resolution, name, f"{self.root}: name of a video")
+        if not masks.is_dir():
+            raise DataError(f"{masks}: missing, though the list of videos names it; download it again")
+        frames = self._frames(name)
         if not frames.is_dir():
             raise DataError(f"{frames}: missing, its masks are there; restore the frames or remove {masks}")
         found = images_in(masks, [".png"])
@@ -80,6 +114,16 @@ class VosFolder:
             raise DataError(
                 f"{masks}: no object in any of {len(paired)} masks; annotate the video or remove it"
             )
+        meta = dict(self.meta)
+        if self.categories is not None:
+            known = self.categories.get(name, {})
+            meta["categories"] = [known.get(i, "") for i in table.object_ids]
         return image_clip(
-            as_key(name), [(number, frame) for number, frame, _ in paired], table, self.fps, self.meta or {}
+            as_key(name), [(number, frame) for number, frame, _ in paired], table, self.fps, meta
         )
+
+    def _frames(self, name: str) -> Path:
+        first = self.root / _FRAMES / self.resolution / name
+        if self.more_frames is None or first.is_dir():
+            return first
+        return self.more_frames / _FRAMES / self.resolution / name
