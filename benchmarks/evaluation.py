@@ -1,40 +1,39 @@
-"""How fast J and F are: in memory against the definition, and from PNG files against a published tool.
+"""How fast J and F are: from PNG files against the published tools, and in memory against the definition.
 
-Run: python benchmarks/evaluation.py [--frames 12] [--repeats 5] [--write] [--tools DIR [--install-tools]]
+Run: python benchmarks/evaluation.py [--tools DIR [--install-tools]] [--frames 12] [--rounds 5] [--write]
 
-The baseline is the definition as the published tools compute it: one object at a time, both boundaries dilated by a
+With --tools the same videos as PNG files are scored by each published tool in DIR and by ours in turn, in fresh
+processes, imports not counted: see benchmarks/evaluation_tools.py for where the tools come from.
+
+In memory the baseline is the definition as those tools compute it: one object at a time, both boundaries dilated by a
 disk. Dilation is done row by row of the disk with numpy; when OpenCV is importable a second baseline uses
-`cv2.dilate`, which is what those tools call (one thread). Masks are moving blobs, made here; all answers are compared
-with `==` before any time is printed. Times are CPU seconds of this process, the smallest of the repeats.
+`cv2.dilate`, which is what the tools call (one thread). All answers are compared with `==` before any time is printed.
 
-With --tools the same videos as PNG files are scored alternately by `sam2.evaluation.score` and by vos-benchmark, one
-process each, fresh every time, imports not counted. vos-benchmark is the one published tool that the package index
-has; SA-V's evaluator is an adaptation of it. davis2017-evaluation and lvos-evaluation are not there. It lives in a
-folder of its own, with OpenCV and scikit-image, outside of this repository and its environment.
+Masks are moving blobs, made here. Times are CPU seconds, the smallest of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
+import evaluation_tools
 import numpy as np
 from evaluation_masks import blobs, disturbed
-from harness import HERE, fresh_process
+from harness import HERE, Table
 
 from sam2.evaluation.boundary import tolerance_px
 from sam2.evaluation.jf import Scores, score_sequence
 
 SIZES = ((480, 854, 3), (1080, 1920, 4), (96, 96, 4))  # height, width, objects
 Dilate = Callable[[np.ndarray, int], np.ndarray]
+TABLE = Table(
+    "J and F in memory, the definition against ours, CPU ms an object and frame",
+    ("case", "ours", "cv2.dilate", "times faster", "numpy", "times faster"),
+)
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
@@ -101,24 +100,27 @@ def score_by_dilation(gt: np.ndarray, pred: np.ndarray, dilate: Dilate) -> dict[
     return scores
 
 
-def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
-    """The least CPU time of `repeats` runs."""
+def cpu_seconds(work: Callable[[], object], rounds: int) -> float:
+    """The least CPU time of `rounds` runs."""
     times = []
-    for _ in range(repeats):
+    for _ in range(rounds):
         start = time.process_time()
         work()
         times.append(time.process_time() - start)
     return min(times)
 
 
-def compare(height: int, width: int, objects: int, frames: int, repeats: int) -> str:
+def compare(height: int, width: int, objects: int, frames: int, rounds: int) -> str:
     """One row: milliseconds an object and frame of ours, and how many times faster it is than each baseline."""
     gt = blobs(frames, height, width, objects, seed=1)
     pred = disturbed(gt)
     ours = score_sequence(gt, pred)
     unit = 1e3 / (frames * len(ours))
-    seconds = cpu_seconds(lambda: score_sequence(gt, pred), repeats)
-    cells = [f"{height}x{width}, {len(ours)} objects", f"{seconds * unit:.2f}"]
+    seconds = cpu_seconds(lambda: score_sequence(gt, pred), rounds)
+    cells = [
+        f"{height}x{width}, {len(ours)} objects, {frames} frames, {rounds} rounds",
+        f"{seconds * unit:.2f}",
+    ]
     for dilate in (dilate_opencv(), dilate_numpy):
         if dilate is None:
             cells += ["not installed", "-"]
@@ -126,105 +128,45 @@ def compare(height: int, width: int, objects: int, frames: int, repeats: int) ->
         theirs = score_by_dilation(gt, pred, dilate)
         if any((ours[i].j != theirs[i].j).any() or (ours[i].f != theirs[i].f).any() for i in theirs):
             raise SystemExit(f"{height}x{width}: the two disagree; no time is worth printing")
-        slow = cpu_seconds(lambda d=dilate: score_by_dilation(gt, pred, d), max(1, repeats // 2))  # type: ignore[misc]
-        cells += [f"{slow * unit:.2f}", f"{slow / seconds:.1f}x"]
-    return "| " + " | ".join(cells) + " |"
-
-
-# beyond our own dependencies, and by name so that nothing of ours is installed twice
-TOOLS = (
-    "vos-benchmark==0.1.0",
-    "opencv-python-headless",
-    "scikit-image",
-    "scipy",
-    "lazy-loader",
-    "imageio",
-    "tifffile",
-)
-
-
-def end_to_end(size: tuple[int, int, int], frames: int, repeats: int, tools: Path) -> str:
-    """One row: PNG files in, J and F out, both sides alternately."""
-    height, width, objects = size
-    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "vos_benchmark": []}
-    with TemporaryDirectory() as folder:
-        settings: dict[str, Any] = {name: str(Path(folder) / name) for name in ("gt", "pred")}
-        settings |= {"tools": str(tools), "threads": 1, "frames": frames, "size": size}
-        fresh_process("evaluation_child.py", "draw", settings)
-        for _ in range(repeats):
-            for side, found in runs.items():
-                found.append(fresh_process("evaluation_child.py", side, settings))
-    mine, theirs = (found[0]["numbers"] for found in runs.values())
-    if mine.keys() != theirs.keys() or any(
-        abs(a - b) > 1e-10 for name in mine for a, b in zip(mine[name], theirs[name], strict=True)
-    ):
-        raise SystemExit(f"{height}x{width}: the two disagree; no time is worth printing")
-    seconds = [min(run["seconds"] for run in found) for found in runs.values()]
-    peaks = [max(run["peak_mb"] for run in found) for found in runs.values()]
-    rate = (frames - 2) * len(mine) / seconds[0]
-    cells = [f"{height}x{width}, {len(mine)} objects, {frames} frames", f"{seconds[0]:.2f}", f"{rate:.0f}"]
-    cells += [f"{peaks[0]:.0f}", f"{seconds[1]:.2f}", f"{peaks[1]:.0f}", f"{seconds[1] / seconds[0]:.1f}x"]
-    return "| " + " | ".join(cells) + " |"
+        slow = cpu_seconds(lambda d=dilate: score_by_dilation(gt, pred, d), max(1, rounds // 2))  # type: ignore[misc]
+        cells += [f"{slow * unit:.2f}", f"{slow / seconds:.1f}"]
+    return TABLE.row(cells)
 
 
 def tools_folder(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Path | None:
-    """The folder of the published tool, after installing it if that was asked for; None without one."""
+    """The folder of the published tools, after installing what the package index has if that was asked for."""
     if given.tools is None:
         return None
     folder: Path = given.tools.resolve()
     if folder.is_relative_to(HERE.parent):
-        parser.error(f"{folder} is inside this repository; the published tool must stay outside")
+        parser.error(f"{folder} is inside this repository; the published tools must stay outside")
     if given.install_tools:
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--upgrade",
-            "--target",
-            str(folder),
-            *TOOLS,
-        ]
-        subprocess.run([*pip, *TOOLS], check=True)
-    if not (folder / "vos_benchmark").is_dir():
-        parser.error(f"{folder} has no vos_benchmark; add --install-tools")
+        evaluation_tools.install(folder)
+    if not evaluation_tools.found_tools(folder):
+        parser.error(f"{folder} has no published tool; add --install-tools, or clone one into it")
     return folder
 
 
 def main() -> None:
-    """Print the table; with --write also append it to RESULTS.md."""
+    """Print rows; with --write also append them to RESULTS.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--frames", type=int, default=12)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="append the table to benchmarks/RESULTS.md")
-    parser.add_argument(
-        "--tools", type=Path, metavar="DIR", help="where vos-benchmark is; compares from PNG files"
-    )
-    parser.add_argument("--install-tools", action="store_true", help="install it there first")
+    parser.add_argument("--frames", type=int, default=12, help="in memory")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="append the rows to benchmarks/RESULTS.md")
+    parser.add_argument("--tools", type=Path, metavar="DIR", help="where the published tools are")
+    parser.add_argument("--install-tools", action="store_true", help="install vos-benchmark there first")
     given = parser.parse_args()
     tools = tools_folder(parser, given)
-    lines: list[str] = []
-    if tools:  # first: what follows makes this process large, and a child inherits its peak memory
-        lines += [
-            f"## J and F from PNG files ({date.today()}, one process, CPU seconds, vos-benchmark 0.1.0)",
-            "",
-            "| masks | ours s | objects and frames a second | peak MB | vos-benchmark s | peak MB | ratio |",
-            "|---|---|---|---|---|---|---|",
-            *(end_to_end(size, given.frames, given.repeats, tools) for size in SIZES),
-            "",
-        ]
-    lines += [
-        f"## J and F in memory ({date.today()}, numpy {np.__version__}, one thread, CPU ms per object and frame)",
-        "",
-        "| masks | ours | definition, cv2.dilate | ratio | definition, numpy | ratio |",
-        "|---|---|---|---|---|---|",
-        *(compare(*size, given.frames, given.repeats) for size in SIZES),
-    ]
-    print("\n".join(lines))
-    if given.write:
-        with (HERE / "RESULTS.md").open("a") as results:
-            results.write("\n" + "\n".join(lines) + "\n")
+    # from files first: what follows makes this process large, and a child inherits its peak memory
+    parts: list[tuple[Table, Iterable[str]]] = []
+    if tools:
+        parts.append((evaluation_tools.TABLE, evaluation_tools.rows(tools, given.rounds)))
+    parts.append((TABLE, (compare(*size, given.frames, given.rounds) for size in SIZES)))
+    for table, rows in parts:
+        for row in rows:
+            print(row, flush=True)
+            if given.write:
+                table.append(row)
 
 
 if __name__ == "__main__":
