@@ -9,9 +9,10 @@ every value equal to the published tools' with `==`.
   matched shares of both boundaries; 1 when neither mask has a boundary, 0 when one has none. A mask that covers the
   whole image has no boundary.
 
-How it is fast: one joint histogram of (ground truth id, predicted id) holds every area and overlap; one window test
-over the id map finds the boundary pixels of all objects; each becomes a sorted integer key, and "is there a pixel
-within r" is a binary search in the 2r+1 rows of the disk. Memory does not grow with the number of frames.
+How it is fast: what is around all objects is left out first; areas and overlaps are counted, those of many objects
+by one joint histogram of (ground truth id, predicted id); one window test over the id map finds the boundary pixels
+of all objects; each becomes a sorted integer key, and "is there a pixel within r" is a binary search in the 2r+1 rows
+of the disk. Memory does not grow with the number of frames.
 
 Source: Perazzi et al., CVPR 2016; Pont-Tuset et al., arXiv 1704.00675. Held by tests/sam2/evaluation/test_jf.py.
 """
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 from sam2.evaluation.boundary import BYTE_IDS, Floats, Grid, Ints, boundary_keys, f_measure, tolerance_px
 
 Maps = NDArray[Any] | Iterable[NDArray[Any]]
+
+FEW_IDS = 5  # up to so many are counted one by one faster than by a joint histogram
 
 
 class Scores(NamedTuple):
@@ -236,28 +239,30 @@ def _renumber(ids: NDArray[Any], group: Ints) -> NDArray[np.uint8]:
 def _score_bytes(
     gt: NDArray[np.uint8], pred: NDArray[np.uint8], wanted: Ints | None, radius: int
 ) -> FrameScores:
-    joint = _joint_histogram(gt, pred, wanted)
-    gt_area, pred_area = joint.sum(1), joint.sum(0)
+    largest = [int(a.max()) for a in (gt, pred, wanted) if a is not None and a.size]
+    gt_area, pred_area, overlap = _areas(gt, pred, max(largest, default=0) + 1)
     if wanted is None:
         wanted = np.flatnonzero(gt_area + pred_area)
         wanted = wanted[wanted > 0]
-    gt_area, pred_area, overlap = gt_area[wanted], pred_area[wanted], joint.diagonal()[wanted]
+    gt_area, pred_area, overlap = gt_area[wanted], pred_area[wanted], overlap[wanted]
     grid = Grid(gt.shape[0], gt.shape[1], radius)
     f = f_measure(boundary_keys(gt, wanted, grid), boundary_keys(pred, wanted, grid), len(wanted), grid)
     return FrameScores(wanted, _jaccard(overlap, gt_area, pred_area), f, gt_area, pred_area, overlap)
 
 
-def _joint_histogram(gt: NDArray[np.uint8], pred: NDArray[np.uint8], wanted: Ints | None) -> Ints:
-    """How many pixels have true id g and predicted id p, as [g, p]."""
-    largest = [int(a.max()) for a in (gt, pred, wanted) if a is not None and a.size]
-    size = max(largest, default=0) + 1
-    if size == 2:  # one object: counting is ten times as fast as a histogram
-        both, true, predicted = (np.count_nonzero(a) for a in (gt & pred, gt, pred))
-        return np.array([[gt.size - true - predicted + both, predicted - both], [true - both, both]])
+def _areas(gt: NDArray[np.uint8], pred: NDArray[np.uint8], size: int) -> tuple[Ints, Ints, Ints]:
+    """How many pixels each object below `size` has in the truth, in the prediction, and in both at once."""
+    if size <= FEW_IDS + 1:
+        counts = np.zeros((3, size), np.int64)  # of the background: left 0
+        for i in range(1, size):
+            true, predicted = gt == i, pred == i
+            counts[:, i] = [np.count_nonzero(mask) for mask in (true, predicted, true & predicted)]
+        return counts[0], counts[1], counts[2]
     code = gt.astype(np.uint16)
     code *= np.uint16(size)  # 256 ids at most: the largest code is 65535
     code += pred
-    return np.bincount(code.ravel(), minlength=size * size).reshape(size, size)
+    joint = np.bincount(code.ravel(), minlength=size * size).reshape(size, size)
+    return joint.sum(1), joint.sum(0), joint.diagonal()
 
 
 def _jaccard(overlap: Ints, gt_area: Ints, pred_area: Ints) -> Floats:
