@@ -20,7 +20,7 @@ Samples = Mapping[str, Sequence[int | None]]
 
 WARM_UP = 32  # frames after the last object came; the reference's memory is full after 16, strided's after 24
 EVERY = 4  # frames between samples
-LEAST = 16  # frames from the first sample to the last one; shorter videos say nothing
+LEAST = 12  # frames from the first sample to the last one; shorter videos say nothing
 HOLDERS = ("state", "process", "device")
 
 
