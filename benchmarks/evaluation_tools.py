@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -50,8 +51,11 @@ class Tool:
     layout: str
 
     def version(self, folder: Path) -> str:
-        """The commit of a clone."""
-        if self.clone is None or not (folder / self.clone / ".git").exists():
+        """Its name with the version that is installed, or with the commit of its clone."""
+        if self.clone is None:
+            found = next(iter(distributions(name=self.name, path=[str(folder)])))
+            return f"{self.name} {found.version}"
+        if not (folder / self.clone / ".git").exists():
             return self.name
         git = ["git", "-C", str(folder / self.clone), "rev-parse", "--short", "HEAD"]
         return f"{self.name} {subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()}"
