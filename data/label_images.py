@@ -46,6 +46,12 @@ def read_labels(path: Path) -> NDArray[Any]:
         return np.asarray(image.convert("L") if image.mode == "1" else image)
 
 
+def has_colours(path: Path) -> bool:
+    """Whether an image holds colours, which can be no ids. Errors as in `read_labels`, but not for colours."""
+    with _open(path) as image:
+        return image.mode not in _MODES
+
+
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """A mask (H, W) of one object: where the image is not 0, or, if it has colours, not black.
 
