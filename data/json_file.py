@@ -22,10 +22,19 @@ def read_json(path: Path, most_bytes: int = MAX_JSON_BYTES) -> Any:
     size = path.stat().st_size
     if size > most_bytes:
         raise DataError(f"{path}: {size} bytes, at most {most_bytes} are accepted; divide it")
+    return parse_json(path.read_bytes(), str(path))
+
+
+def parse_json(raw: bytes, where: str) -> Any:
+    """What the bytes of a JSON file are.
+
+    Raises:
+        DataError: not JSON.
+    """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error}); download or export it again") from error
+        raise DataError(f"{where}: not JSON ({error}); download or export it again") from error
 
 
 def read_object(path: Path, most_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -59,14 +59,18 @@ def frames_at(video: AnnotatedVideo, threads: int = 1) -> Iterator[Frame]:
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path, file: BinaryIO | None = None) -> Iterator[Image.Image]:
     """An image file; what is wrong with it becomes a DataError that names it.
+
+    Args:
+        path: of the file, or what messages name if its bytes are in `file`.
+        file: None: read `path`.
 
     Raises:
         DataError: not an image, damaged, too large, or of more than 8 bits a channel.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file or path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"{path}: {image.height}x{image.width} is too large a picture; make it smaller"
