@@ -55,7 +55,8 @@ def image(
     with one_line_for_mistakes("images"):
         from rich.console import Console
 
-        from sam2.training.image_job import ImageConfig, run_images
+        from sam2.training.evaluation_config import ImageConfig
+        from sam2.training.image_job import run_images
         from sam2.training.typed import from_mapping
 
         given = {

@@ -81,17 +81,21 @@ def interactive(
     with one_line_for_mistakes("videos"):
         from rich.console import Console
 
-        from sam2.evaluation.interactive import Rules
-        from sam2.evaluation.interactive_run import Way
-        from sam2.training.benchmark_config import resolve_evaluation
+        from sam2.training.evaluation_config import InteractiveConfig
         from sam2.training.interactive_job import run_interactive
-        from sam2.training.typed import ConfigError
+        from sam2.training.typed import from_mapping
 
         given = {
             "checkpoint": checkpoint,
             "dataset": dataset,
             "root": root,
             "out": out,
+            "mode": mode,
+            "frames_budget": frames_budget,
+            "clicks": clicks,
+            "threshold": threshold,
+            "corrections": corrections,
+            "cached_frames": cached_frames,
             "model": model,
             "policy": policy,
             "image_size": size,
@@ -103,9 +107,5 @@ def interactive(
             "share": share,
             "overwrite": overwrite,
         }
-        config = resolve_evaluation(given)
-        try:
-            way = Way(mode, Rules(frames_budget, clicks, threshold), corrections, cached_frames)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        run_interactive(config, way, Console(highlight=False, markup=False, soft_wrap=True))
+        config = from_mapping(InteractiveConfig, given)
+        run_interactive(config, Console(highlight=False, markup=False, soft_wrap=True))

@@ -68,8 +68,9 @@ def run(
     with one_line_for_mistakes("videos"):
         from rich.console import Console
 
-        from sam2.training.benchmark_config import resolve_evaluation
         from sam2.training.benchmark_job import run_benchmark
+        from sam2.training.evaluation_config import BenchmarkConfig
+        from sam2.training.typed import from_mapping
 
         given = {
             "checkpoint": checkpoint,
@@ -90,7 +91,8 @@ def run(
             "workers": workers,
             "overwrite": overwrite,
         }
-        run_benchmark(resolve_evaluation(given), Console(highlight=False, markup=False, soft_wrap=True))
+        config = from_mapping(BenchmarkConfig, given)
+        run_benchmark(config, Console(highlight=False, markup=False, soft_wrap=True))
 
 
 def make(

@@ -10,8 +10,8 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ from sam2.evaluation.boundary import Bools
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
 from sam2.evaluation.following import Start
-from sam2.evaluation.interactive import MODES, Played, Rules, Truth
+from sam2.evaluation.interactive import MODES, Played, Truth
+from sam2.evaluation.interactive_way import Way
 from sam2.evaluation.kinds import INTERACTIVE, interactive_means
 from sam2.evaluation.label_files import read_ids, read_mask
 from sam2.evaluation.scorecard import brackets, interval_as_json
 from sam2.evaluation.scores import ObjectScore, mean_scores
 from sam2.evaluation.session_predictor import SessionPredictor
-from sam2.evaluation.uncertainty import uncertainty
+from sam2.evaluation.uncertainty import Bootstrap, uncertainty
 from sam2.image_prompts import PromptError
 from sam2.pictures import FramesError
 from sam2.video_session import VideoSession
@@ -40,64 +41,8 @@ FOLDER = "interactive"
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class Way:
-    """How interactive evaluation is done.
-
-    Attributes:
-        mode: "offline" or "online".
-        rules: what the person does.
-        corrections: what a corrected frame becomes in the memory; "tracked" is for online alone.
-        cached_frames: videos of at most this many frames are seen by the trunk once, at 17 MB a frame of 1024 pixels;
-            longer ones in every pass.
-    """
-
-    mode: str = "offline"
-    rules: Rules = Rules()
-    corrections: str = "prompted"
-    cached_frames: int = 100
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode is {self.mode!r}; choose {' or '.join(MODES)}")
-        if self.corrections not in ("prompted", "tracked"):
-            raise ValueError(f"corrections is {self.corrections!r}; choose prompted or tracked")
-        if self.mode == "offline" and self.corrections == "tracked":
-            raise ValueError(
-                "corrections that stay tracked frames are tracked over by the next pass, so that offline none would "
-                "count; leave --corrections at prompted"
-            )
-        if self.cached_frames < 0:
-            raise ValueError(f"cached-frames is {self.cached_frames}; it must be at least 0")
-
-    def settings(self) -> dict[str, Any]:
-        """What the numbers depend on."""
-        return {
-            "mode": self.mode,
-            "frames_budget": self.rules.frames,
-            "clicks": self.rules.clicks,
-            "threshold": self.rules.threshold if self.mode == "online" else None,
-            "corrections": self.corrections,
-        }
-
-    def session(self, follower: Follower, frames: Frames) -> VideoSession:
-        """For a video, without objects."""
-        options = SessionOptions(
-            fill_hole_area=FILL_HOLE_AREA,
-            add_all_frames_to_correct_as_cond=self.corrections == "prompted",
-            max_rows=follower.max_rows,
-            cached_features=max(2, len(frames) if len(frames) <= self.cached_frames else 0),
-        )
-        return VideoSession(follower.model, frames, options, follower.policy)
-
-
-def path_of(out: Path, video: Video) -> Path:
-    """The file of a video."""
-    return out / FOLDER / f"{video.name}.json"
-
-
 def play(
-    video: Video, truth: Path, follower: Follower, way: Way, out: Path, progress: Callable[[int, int], None]
+    video: Video, truth: Path, follower: Follower, way: Way, file: Path, progress: Callable[[int, int], None]
 ) -> None:
     """Play all objects of a video and write what came out.
 
@@ -106,7 +51,7 @@ def play(
         truth: folder of all videos' true masks; not looked at where the video can write its own.
         follower: the model and its policy.
         way: mode and rules.
-        out: folder of the run.
+        file: to write.
         progress: called with objects done and objects in all.
 
     Raises:
@@ -121,14 +66,14 @@ def play(
                 content = _play(video, Path(folder), follower, way, progress)
     except (FramesError, PromptError, SessionError, ValueError) as error:
         raise EvaluationError(f"{video.name}: {error}") from error
-    write_atomically(path_of(out, video), json.dumps(content) + "\n")
+    write_atomically(file, json.dumps(content) + "\n")
 
 
 def _play(
     video: Video, truth: Path, follower: Follower, way: Way, progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     began, wanted, starts = time.monotonic(), video.wanted(), video.starts()
-    session = way.session(follower, video.open(follower.model.image_size))
+    session = _session(way, follower, video.open(follower.model.image_size))
     predictor, rows = SessionPredictor(session), []
     for done, start in enumerate(starts):
         progress(done, len(starts))
@@ -182,25 +127,40 @@ def _row(played: Played, names: Mapping[int, str]) -> dict[str, Any]:
     }
 
 
+def _session(way: Way, follower: Follower, frames: Frames) -> VideoSession:
+    """For a video, without objects."""
+    options = SessionOptions(
+        fill_hole_area=FILL_HOLE_AREA,
+        add_all_frames_to_correct_as_cond=way.corrections == "prompted",
+        max_rows=follower.max_rows,
+        cached_features=max(2, len(frames) if len(frames) <= way.cached_frames else 0),
+    )
+    return VideoSession(follower.model, frames, options, follower.policy)
+
+
 # ---------------------------------------------------------------------------------------------- all videos
 
 
-def join(out: Path, videos: Sequence[Video], way: Way) -> dict[str, Any]:
+def join(files: Mapping[str, Path], way: Way, how: Bootstrap) -> dict[str, Any]:
     """The content of the results file, of all videos' files.
+
+    Args:
+        files: of all videos, by name.
+        way: mode and rules.
+        how: level, number and seed of the draws for intervals.
 
     Raises:
         EvaluationError: a file is not as it was written.
     """
     rows, names, frames, seconds = [], [], 0, 0.0
-    for video in videos:
-        path = path_of(out, video)
+    for video, path in files.items():
         try:
             content = json.loads(path.read_bytes())
             frames, seconds = frames + int(content["frames"]), seconds + float(content["seconds"])
             for row in content["objects"]:
-                names += [f"{video.name}/{row['object']}/{frame}" for frame in row["frames"]]
+                names += [f"{video}/{row['object']}/{frame}" for frame in row["frames"]]
                 after = [(j + f) / 2 for j, f in zip(row["J_after"], row["F_after"], strict=True)]
-                rows.append({"sequence": video.name, **row, "J&F_after": after, "frames": len(row["frames"])})
+                rows.append({"sequence": video, **row, "J&F_after": after, "frames": len(row["frames"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EvaluationError(f"{path}: cannot be read ({error!r}); remove it and run again") from error
     objects = [_score(row) for row in rows]
@@ -213,8 +173,8 @@ def join(out: Path, videos: Sequence[Video], way: Way) -> dict[str, Any]:
         "protocol_version": VERSION,
         **{name: totals[name] for name in ("J&F", "J", "F")},
         "J&F_after": [totals[_after(n)] for n in counts],
-        "interval": interval_as_json(uncertainty(objects, means, totals)),
-        "sequences": len(videos),
+        "interval": interval_as_json(uncertainty(objects, means, totals, how)),
+        "sequences": len(files),
         "frames": len(names),
         "frames_sha256": hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest(),
         "objects": [

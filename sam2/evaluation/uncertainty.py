@@ -21,6 +21,7 @@ from sam2.evaluation.scores import Mean, Scored
 Interval = tuple[float, float]
 
 MIN_VIDEOS = 5  # with fewer, the resamples that draw one video again and again make the interval endless
+MIN_RESAMPLES, MAX_RESAMPLES = 100, 1_000_000  # what a person may ask for
 _DRAWS_AT_ONCE = 1 << 21  # bounds memory: videos times resamples
 _NO_SPREAD = 1e-9  # points: less is the rounding of sums
 

@@ -48,10 +48,11 @@ from sam2.model_config import find_recipe
 from sam2.policies import Policy, PolicyError, find_policy
 from sam2.pretrained import PretrainedError
 from sam2.reference_settings import SettingError
-from sam2.training.benchmark_config import SHARDS, BenchmarkConfig
 from sam2.training.benchmark_report import published, tables
 from sam2.training.environment import processes
+from sam2.training.evaluation_config import SHARDS, BenchmarkConfig, VideosConfig
 from sam2.training.held_out import starts_of
+from sam2.training.pieces import Ended
 from sam2.training.place import find_device, find_place, sha256_of
 from sam2.variants import UnknownVariantError
 from sam2.video_state import Frames
@@ -69,15 +70,6 @@ MISTAKES = (  # whose message says all
     UnknownVariantError,
 )
 _SHARDS_PROTOCOL = "davis2017"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a process left: its part of the masks, and the results if it was the last one."""
-
-    folder: Path
-    results: dict[str, Any] | None = None
-    archive: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ class Opened:
     overrides: tuple[str, ...]
     settings: dict[str, Any]
 
-    def follower(self, config: BenchmarkConfig) -> Follower:
+    def follower(self, prompt: str = "mask", max_rows: int | None = None) -> Follower:
         """With the model, which is built now; random weights are the same every time."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -114,11 +106,15 @@ class Opened:
                 self.weights.model, self.weights.path, self.device, hydra_overrides_extra=list(self.overrides)
             )
         dtype = torch.bfloat16 if self.settings["precision"] == "bfloat16" else None
-        return Follower(model, config.prompt, self.policy, dtype, config.max_rows)
+        return Follower(model, prompt, self.policy, dtype, max_rows)
 
 
-def open_evaluation(config: BenchmarkConfig) -> Opened:
+def open_evaluation(config: VideosConfig, prompt: str) -> Opened:
     """Find data, weights and device.
+
+    Args:
+        config: the settings.
+        prompt: how objects are pointed at, for the record.
 
     Raises:
         EvaluationError: the data are not as they should be.
@@ -143,7 +139,7 @@ def open_evaluation(config: BenchmarkConfig) -> Opened:
         "checkpoint": "random" if weights.path is None else weights.path.name,
         "checkpoint_sha256": None if weights.path is None else sha256_of(weights.path),
         "image_size": size,
-        "prompt": config.prompt,
+        "prompt": prompt,
         "policy": config.policy,
         "precision": config.precision or ("bfloat16" if device.type == "cuda" else "float32"),
     }
@@ -157,7 +153,7 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
         EvaluationError: the data are not as they should be, or the folder holds other predictions.
         CheckpointError, PolicyError, ...: see `find_weights` and `find_policy`.
     """
-    opened = open_evaluation(config)
+    opened = open_evaluation(config, config.prompt)
     data, settings = opened.data, opened.settings
     out = config.out or _folder(config, opened.weights)
     predictions = Predictions(out, data.videos)
@@ -170,7 +166,7 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
         f"{settings['precision']}"
     )
     if todo:
-        _predict(predictions, todo, opened.follower(config))
+        _predict(predictions, todo, opened.follower(config.prompt, config.max_rows))
     if predictions.missing():
         console.print(
             f"{len(predictions.missing())} videos are left to others; the last to finish scores, or this command again"
@@ -215,7 +211,7 @@ def _conclude(
     truth = predictions.truth if about is None else data.truth
     names = [video.name for video in data.videos]
     with counted("scoring", "frames") as progress:
-        found = evaluate(rules, truth, predictions.masks, names, config.workers, progress)
+        found = evaluate(rules, truth, predictions.masks, names, config.workers, progress, config.how)
     answers = predictions.answers()
     known = known_of_itself(found.objects, {name: answer["heard"] for name, answer in answers.items()})
     with counted("telling objects apart", "masks") as progress:
@@ -252,7 +248,7 @@ def _rules(name: str, data: Data) -> Protocol:
     )
 
 
-def _data(config: BenchmarkConfig, about: Manifest | None, size: int) -> Data:
+def _data(config: VideosConfig, about: Manifest | None, size: int) -> Data:
     """All videos, or those that were asked for."""
     if about is None:
         data = _shards(Path(config.dataset.removeprefix(SHARDS)), size)

@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from sam2.shipped import shipped
-from sam2.training.benchmark_config import is_evaluation
+from sam2.training.evaluation_config import is_evaluation
 from sam2.training.typed import ConfigError, closest
 
 HYDRA_VERSION_BASE = "1.3"
+# evaluations draw no groups; some of their settings are called like one (model, data, policy), which Hydra would take
+# for a choice, so that settings from the command line go through it below this key
+_GIVEN = "_given"
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def _multirun(
 
     def run(settings: Any) -> Any:
         job = HydraConfig.get()
-        words = tuple(word.lstrip("+") for word in job.overrides.task)
+        words = tuple(word.lstrip("+").removeprefix(f"{_GIVEN}.") for word in job.overrides.task)
         return task(_plain(settings), Member(words, int(job.job.num) + 1, None))
 
     _join_search_path()
@@ -185,7 +188,7 @@ def _hydra(invocation: Invocation) -> Iterator[list[str]]:
 
 
 def _rewrite(invocation: Invocation) -> list[str]:
-    drawn = _choices(invocation, [])
+    drawn, is_flat = _choices(invocation, []), _evaluates(invocation)
     folders = (invocation.recipe.parent, shipped("configs"))
     rewritten = []
     for override in invocation.overrides:
@@ -193,6 +196,8 @@ def _rewrite(invocation: Invocation) -> list[str]:
         is_group = any((folder / key).is_dir() for folder in folders) and not value.startswith("{")
         if override.startswith(("~", "+", "hydra.", "hydra/")) or "@" in key or "/" in key or key in drawn:
             rewritten.append(override)
+        elif is_flat:
+            rewritten.append(f"++{_GIVEN}.{override}")
         else:
             rewritten.append(f"+{override}" if is_group else f"++{override}")
     return rewritten
@@ -207,6 +212,15 @@ def _choices(invocation: Invocation, overrides: Sequence[str]) -> Mapping[str, s
     except ConfigCompositionException:  # composing with the overrides will succeed or report it
         return {name: "" for name in _groups(invocation)}
     return dict(composed.hydra.runtime.choices)
+
+
+def _evaluates(invocation: Invocation) -> bool:
+    from hydra.errors import ConfigCompositionException
+
+    try:
+        return _composed(invocation, []).get("task") is not None
+    except ConfigCompositionException:  # a group is left open, as evaluations leave none
+        return False
 
 
 def _groups(invocation: Invocation) -> set[str]:
@@ -230,6 +244,8 @@ def _plain(settings: Any, is_complete: bool = True) -> Mapping[str, Any]:
 
     with open_dict(settings):
         settings.pop("hydra", None)
+        given = OmegaConf.to_container(settings.pop(_GIVEN, OmegaConf.create()), resolve=False)
+        settings.merge_with(given)
     plain: Any = OmegaConf.to_container(settings, resolve=True, throw_on_missing=is_complete)
     return plain
 
@@ -287,7 +303,7 @@ def _readable_errors(invocation: Invocation) -> Iterator[None]:
     except MissingConfigException as error:
         raise ConfigError(_no_such(invocation, error.missing_cfg_file or "", error.options or ())) from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        if several := re.match(r"Ambiguous value for argument '\+*(.*?)'", str(error)):
+        if several := re.match(rf"Ambiguous value for argument '\+*(?:{_GIVEN}\.)?(.*?)'", str(error)):
             raise ConfigError(
                 f"{several[1]} gives several values; a sweep over them begins with -m, one value that is a list is "
                 "written key=[a,b]"

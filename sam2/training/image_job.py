@@ -1,7 +1,6 @@
 """Evaluate a model on still images with clicks and boxes: settings in, IoU and numbers of clicks out.
 
-`sam2 eval image` is this. An image's file appears whole, so that a run that was killed goes on with the images that are
-missing; any number of processes can share them.
+`sam2 eval image` and recipes with `task: evaluate_image` are this.
 """
 
 from __future__ import annotations
@@ -9,13 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from rich.console import Console, Group
@@ -25,18 +20,18 @@ from sam2.build_sam import build_sam2
 from sam2.cli.weights import Weights, find_weights
 from sam2.counted import counted
 from sam2.evaluation.benchmark import hash_of_names
-from sam2.evaluation.benchmark_run import RESULTS, SETTINGS, Predictions
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
-from sam2.evaluation.image import BUDGET, Found, ImageSegmenter, find, numbers_of
-from sam2.evaluation.kinds import AFTER, IMAGES, TARGETS, image_means
+from sam2.evaluation.image import Found, ImageSegmenter, find, numbers_of
+from sam2.evaluation.kinds import IMAGES, TARGETS, image_means
 from sam2.evaluation.scorecard import brackets, interval_as_json
 from sam2.evaluation.scores import ObjectNumbers
 from sam2.evaluation.uncertainty import sums_of, uncertainty
-from sam2.lock import locked
 from sam2.model_config import find_recipe
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.training.environment import processes
+from sam2.training.evaluation_config import ImageConfig
+from sam2.training.pieces import Ended, Pieces, run_pieces
 from sam2.training.place import find_device, find_place, sha256_of
 from sam2.training.segmented_images import SegmentedImage, SegmentedImages, open_coco, open_folders
 
@@ -46,47 +41,8 @@ FOLDER = "images"
 PROTOCOL, VERSION = "image-clicks", 1
 
 
-@dataclass(frozen=True)
-class ImageConfig:
-    """What to evaluate, on what, and how.
-
-    Attributes:
-        checkpoint: weight file, run directory, id of a released model, or "random".
-        data: a COCO file, or a folder of masks.
-        images: folder of the images.
-        out: folder for the results.
-        clicks: on each object, at most.
-        void: with a folder of masks, an id that is no object.
-        model: its name or configuration file, where the weights do not tell.
-        image_size: side of the model's input in pixels; null: the model's own.
-        precision: of the model's arithmetic; null: bfloat16 on a GPU, float32 elsewhere.
-        device: null: a GPU if there is one.
-        share: K/N: do the K-th of N shares alone. Null: as torchrun or srun say.
-        overwrite: replace results that were made in another way.
-    """
-
-    checkpoint: str
-    data: Path
-    images: Path
-    out: Path
-    clicks: int = BUDGET
-    void: int | None = None
-    model: str | None = None
-    image_size: int | None = None
-    precision: Literal["float32", "bfloat16"] | None = None
-    device: str | None = None
-    share: str | None = None
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.clicks < max(AFTER):
-            raise ValueError(f"clicks is {self.clicks}; it must be at least {max(AFTER)}")
-        if self.void is not None and self.data.suffix.lower() == ".json":
-            raise ValueError("void belongs to a folder of masks, not to a COCO file")
-
-
-def run_images(config: ImageConfig, console: Console) -> dict[str, Any] | None:
-    """Do this process's images; give the results if none is left to the others.
+def run_images(config: ImageConfig, console: Console) -> Ended:
+    """Do this process's images; join the results if none is left to the others.
 
     Raises:
         EvaluationError, DataError: the data are not as they should be, or the folder holds something else.
@@ -95,15 +51,14 @@ def run_images(config: ImageConfig, console: Console) -> dict[str, Any] | None:
     rank, world = find_place(config.share, processes())
     weights, device = find_weights(config.checkpoint, config.model), find_device(config.device)
     overrides = [] if config.image_size is None else [f"++model.image_size={config.image_size}"]
-    is_coco = config.data.suffix.lower() == ".json"
     opened = (
         open_coco(config.data, config.images)
-        if is_coco
+        if config.is_coco
         else open_folders(config.data, config.images, config.void)
     )
     settings = {
         "dataset": config.data.name,
-        "dataset_sha256": sha256_of(config.data) if is_coco else None,
+        "dataset_sha256": sha256_of(config.data) if config.is_coco else None,
         "images": len(opened.images),
         "names_sha256": hash_of_names([image.name for image in opened.images]),
         "model": weights.model,
@@ -115,30 +70,26 @@ def run_images(config: ImageConfig, console: Console) -> dict[str, Any] | None:
         "void": config.void,
         "precision": config.precision or ("bfloat16" if device.type == "cuda" else "float32"),
     }
-    if config.overwrite and world > 1:
-        raise EvaluationError(f"several processes cannot overwrite {config.out} together; remove it first")
-    if config.overwrite and (config.out / SETTINGS).is_file():
-        shutil.rmtree(config.out / FOLDER, ignore_errors=True)
-    Predictions(config.out, ()).begin(settings, config.overwrite)
-    todo = [image for image in opened.images[rank::world] if not _path(config.out, image).is_file()]
-    console.print(
-        f"{config.out}: {len(opened.images)} images, {len(todo)} to do here; {weights} on {device}, "
-        f"{settings['precision']}"
-    )
-    if todo:
-        _find_all(config, _predictor(weights, device, overrides), settings["precision"] == "bfloat16", todo)
-    missing = [image for image in opened.images if not _path(config.out, image).is_file()]
-    if missing:
-        console.print(
-            f"{len(missing)} images are left to others; the last to finish joins, or this command again"
-        )
-        return None
-    with locked(config.out, wait=True):
-        results = {**_join(config, opened), "run": settings}
-        write_atomically(config.out / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
-    console.print(_table(results))
-    console.print(f"results    {config.out / RESULTS}")
-    return results
+    images = opened.images
+    pieces = Pieces(config.out, FOLDER, images, images[rank::world], lambda image: image.name, "images")
+    pieces.begin(settings, config.overwrite, world)
+
+    def work(todo: Sequence[SegmentedImage]) -> None:
+        predictor = _predictor(weights, device, overrides)
+        rounded = settings["precision"] == "bfloat16"
+        with counted("clicking", "images") as progress:
+            for done, image in enumerate(todo):
+                progress(done, len(todo))
+                with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+                    content = _find_in(image, predictor, config.clicks)
+                write_atomically(pieces.path(image), json.dumps(content) + "\n")
+                log.info("%s: %d objects", image.name, len(content["objects"]))
+
+    def joined() -> tuple[dict[str, Any], Group]:
+        results = {**_join(config, opened, pieces), "run": settings}
+        return results, _table(results)
+
+    return run_pieces(pieces, work, joined, console, f"{weights} on {device}, {settings['precision']}")
 
 
 def _predictor(weights: Weights, device: torch.device, overrides: Sequence[str]) -> SAM2ImagePredictor:
@@ -148,39 +99,16 @@ def _predictor(weights: Weights, device: torch.device, overrides: Sequence[str])
     return SAM2ImagePredictor(model)
 
 
-def _path(out: Path, image: SegmentedImage) -> Path:
-    return out / FOLDER / f"{image.name}.json"
-
-
-def _find_all(
-    config: ImageConfig, predictor: SAM2ImagePredictor, is_rounded: bool, todo: Sequence[SegmentedImage]
-) -> None:
-    device = predictor.device.type
-
-    def arithmetic() -> Any:
-        return torch.autocast(device, torch.bfloat16) if is_rounded else nullcontext()
-
-    with counted("clicking", "images") as progress:
-        for done, image in enumerate(todo):
-            progress(done, len(todo))
-            content = _find_in(image, predictor, config.clicks, arithmetic)
-            write_atomically(_path(config.out, image), json.dumps(content) + "\n")
-            log.info("%s: %d objects", image.name, len(content["objects"]))
-
-
-def _find_in(
-    image: SegmentedImage, predictor: SAM2ImagePredictor, budget: int, arithmetic: Callable[[], Any]
-) -> dict[str, Any]:
+def _find_in(image: SegmentedImage, predictor: SAM2ImagePredictor, budget: int) -> dict[str, Any]:
     """What comes out for an image; objects without a pixel are counted and left out."""
     pixels = image.pixels()
     masks = image.masks((pixels.shape[0], pixels.shape[1]))
     began, rows = time.monotonic(), []
     visible = [(name, mask) for name, mask in masks if mask.any()]
     if visible:
-        with arithmetic():
-            predictor.set_image(pixels)
-            segmenter = ImageSegmenter(predictor)
-            rows = [{"object": name, **_row(find(mask, segmenter, budget))} for name, mask in visible]
+        predictor.set_image(pixels)
+        segmenter = ImageSegmenter(predictor)
+        rows = [{"object": name, **_row(find(mask, segmenter, budget))} for name, mask in visible]
     seconds = round(time.monotonic() - began, 3)
     return {"objects": rows, "empty": len(masks) - len(visible), "seconds": seconds}
 
@@ -190,12 +118,12 @@ def _row(found: Found) -> dict[str, Any]:
     return {"clicks": clicks, "ious": list(found.ious), "iou_box": found.box, "iou_best": found.best}
 
 
-def _join(config: ImageConfig, opened: SegmentedImages) -> dict[str, Any]:
+def _join(config: ImageConfig, opened: SegmentedImages, pieces: Pieces[SegmentedImage]) -> dict[str, Any]:
     """The content of the results file, of all images' files."""
     objects: list[ObjectNumbers] = []
     empty = 0
     for image in opened.images:
-        path = _path(config.out, image)
+        path = pieces.path(image)
         try:
             content = json.loads(path.read_bytes())
             empty += int(content["empty"])
@@ -215,7 +143,7 @@ def _join(config: ImageConfig, opened: SegmentedImages) -> dict[str, Any]:
         "protocol_version": VERSION,
         **totals,
         **{f"failures@{t}": sum(o.values[f"failed@{t}"] == 100 for o in objects) for t in TARGETS},
-        "interval": interval_as_json(uncertainty(objects, means, totals, unit=IMAGES.unit)),
+        "interval": interval_as_json(uncertainty(objects, means, totals, config.how, IMAGES.unit)),
         "images": len({o.sequence for o in objects}),
         "skipped": {**opened.skipped, "empty masks": empty},
         "objects_sha256": hashlib.sha256(names.encode()).hexdigest(),

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from sam2.training.typed import ConfigError
 
 if TYPE_CHECKING:
-    from sam2.training.benchmark_config import BenchmarkConfig
     from sam2.training.compose import Invocation, Member
     from sam2.training.config import RunConfig
+    from sam2.training.evaluation_config import EvaluationConfig
     from sam2.training.job import Job
     from sam2.training.rundir import RunDirectory
     from sam2.training.sweeps import Finished
@@ -39,7 +39,7 @@ USAGE = """\
 usage: {program} [RECIPE] [key=value ...] [-m] [--cfg] [--help]
 
 Train as a recipe says: from video shards to a scored, exported model in one run directory. Recipes that begin with
-`task: evaluate` score a model on a benchmark instead.
+`task: evaluate`, `evaluate_interactive` or `evaluate_image` score a model on videos or images instead.
 
   RECIPE      a file, a run directory to continue, or the name of a shipped recipe; demo if left out
   key=value   change a setting (optim.lr=1e-5) or choose from a group (logger=wandb)
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             _show(_for_a_look(invocation))
             return 0
 
-        def check(values: Mapping[str, Any]) -> RunConfig | BenchmarkConfig:
+        def check(values: Mapping[str, Any]) -> RunConfig | EvaluationConfig:
             return _settings(invocation, values)
 
         def job(values: Mapping[str, Any]) -> Finished | None:
@@ -255,10 +255,10 @@ def _usage(program: str) -> str:
     return USAGE.format(program=program, recipes=" ".join(recipe_names()), groups=" ".join(groups))
 
 
-def _settings(invocation: Invocation, values: Mapping[str, Any]) -> RunConfig | BenchmarkConfig:
+def _settings(invocation: Invocation, values: Mapping[str, Any]) -> RunConfig | EvaluationConfig:
     """Typed settings; those of a run directory are bound to it, unless the user names another place."""
-    from sam2.training.benchmark_config import is_evaluation, resolve_evaluation
     from sam2.training.config import resolve
+    from sam2.training.evaluation_config import is_evaluation, resolve_evaluation
 
     if is_evaluation(values):
         return resolve_evaluation(values)
@@ -271,9 +271,9 @@ def _settings(invocation: Invocation, values: Mapping[str, Any]) -> RunConfig | 
 
 def _for_a_look(invocation: Invocation) -> Mapping[str, Any]:
     """All settings of a recipe, complete or not."""
-    from sam2.training.benchmark_config import is_evaluation, shown
     from sam2.training.compose import compose
     from sam2.training.config import is_complete, unchecked
+    from sam2.training.evaluation_config import is_evaluation, shown
     from sam2.training.typed import to_plain
 
     values = compose(invocation, is_complete=False)
@@ -285,26 +285,26 @@ def _for_a_look(invocation: Invocation) -> Mapping[str, Any]:
     return unchecked(values, invocation.recipe.stem)
 
 
-def _begun(config: RunConfig | BenchmarkConfig, command: Sequence[str]) -> Finished | None:
+def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Finished | None:
     """Train or evaluate, to the end."""
-    from sam2.training.benchmark_config import BenchmarkConfig
+    from sam2.training.evaluation_config import EvaluationConfig
     from sam2.training.sweeps import Finished
 
-    if isinstance(config, BenchmarkConfig):
+    if isinstance(config, EvaluationConfig):
         from rich.console import Console
 
-        from sam2.training.benchmark_job import run_benchmark
+        from sam2.training.evaluation_job import run_evaluation
 
-        ended = run_benchmark(config, Console(highlight=False, markup=False, soft_wrap=True))
-        found = ended.results
-        return Finished(ended.folder, () if found is None else tuple(found[n] for n in ("J&F", "J", "F")))
+        return Finished.evaluation(
+            run_evaluation(config, Console(highlight=False, markup=False, soft_wrap=True))
+        )
     directory = start(config, command)
     return None if directory is None else Finished.training(directory)
 
 
 def _sweep(
     invocation: Invocation,
-    check: Callable[[Mapping[str, Any]], RunConfig | BenchmarkConfig],
+    check: Callable[[Mapping[str, Any]], RunConfig | EvaluationConfig],
     job: Callable[[Mapping[str, Any]], Finished | None],
 ) -> None:
     """All runs of a sweep, one after the other, each announced; then what became of them."""

@@ -19,15 +19,16 @@ import pytest
 import yaml
 
 from sam2.evaluation.jf import Scores
+from sam2.evaluation.kinds import MASKS
 from sam2.evaluation.report import Report, summarise, write_results
 from sam2.policies import REFERENCE
 from sam2.policies.samurai import Samurai
 from sam2.shipped import shipped
-from sam2.training import benchmark_job, run
-from sam2.training.benchmark_config import BenchmarkConfig
-from sam2.training.benchmark_job import Ended
+from sam2.training import evaluation_job, run
 from sam2.training.compose import recipe_names
 from sam2.training.config import RunConfig, resolve
+from sam2.training.evaluation_config import BenchmarkConfig, ImageConfig, InteractiveConfig
+from sam2.training.pieces import Ended
 from sam2.training.rundir import RunDirectory, begin
 from sam2.training.typed import to_plain
 from tests.sam2.training.toy import run_toy, toy_config
@@ -38,6 +39,8 @@ SMALL = ["synthetic=null", "data.root=/nowhere"]
 
 TRAININGS = [name for name in recipe_names() if not name.startswith("eval_")]
 EVALUATIONS = [name for name in recipe_names() if name.startswith("eval_")]
+OF_OTHER_KINDS = {"eval_interactive": InteractiveConfig, "eval_image": ImageConfig}
+BENCHMARKS = [name for name in EVALUATIONS if name not in OF_OTHER_KINDS]
 
 
 @pytest.fixture
@@ -48,9 +51,10 @@ def evaluated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Benchmark
     def ended(config: BenchmarkConfig, console: object) -> Ended:
         configs.append(config)
         score = {"mask": 50.0, "box": 60.0, "click3": 40.0}[config.prompt]
-        return Ended(Path("runs") / config.prompt, {"J&F": score, "J": score, "F": score})
+        results = {"format": MASKS.format, "protocol": "davis2017", "J&F": score, "J": score, "F": score}
+        return Ended(Path("runs") / config.prompt, results)
 
-    monkeypatch.setattr(benchmark_job, "run_benchmark", ended)
+    monkeypatch.setattr(evaluation_job, "run_evaluation", ended)
     monkeypatch.chdir(tmp_path)
     return configs
 
@@ -354,7 +358,7 @@ def test_every_shipped_recipe_tells_its_story_and_resolves(started: list[RunConf
         assert run.main([name, *needed]) == 0
 
 
-@pytest.mark.parametrize("name", EVALUATIONS)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_recipe_that_evaluates_fills_the_settings_of_an_evaluation(
     evaluated: list[BenchmarkConfig], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -376,12 +380,47 @@ def test_a_recipe_that_evaluates_fills_the_settings_of_an_evaluation(
     assert len(evaluated) == 1
 
 
+@pytest.mark.parametrize(("name", "kind"), OF_OTHER_KINDS.items())
+def test_recipes_of_other_evaluations_have_their_own_settings(
+    evaluated: list[BenchmarkConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys,
+    tmp_path: Path,
+    name: str,
+    kind: type,
+) -> None:
+    assert run.main([name, "--cfg"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    missing = [key for key, value in shown.items() if value == "???"]
+    assert {"checkpoint", "out"} < set(missing) and shown["task"] == name.replace("eval", "evaluate")
+    configs: list[Any] = []
+
+    def ended(config: Any, console: object) -> Ended:
+        configs.append(config)
+        return Ended(tmp_path)
+
+    monkeypatch.setattr(evaluation_job, "run_evaluation", ended)
+    given = [f"{key}=/x" for key in missing]
+    assert run.main([name, *given]) == 0
+    plain = kind(
+        **{key: Path("/x") if key not in ("checkpoint", "dataset") else "/x" for key in missing}
+        | ({"dataset": "davis2017"} if name == "eval_interactive" else {})
+    )
+    assert configs == [plain]  # what a recipe spells out are the defaults of the command line
+    message = failure(capsys, name, *given, "clicks=0")
+    assert "must be at least" in message
+    message = failure(capsys, name, *given, "prompt=box")
+    assert message.startswith("error: unknown key 'prompt'")
+
+
 def test_a_sweep_of_evaluations_ends_in_a_table_of_them(
     evaluated: list[BenchmarkConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["-m", "eval_mose", "checkpoint=a.pt", "root=/x", "prompt=mask,box,click3"]
-    assert run.main(words) == 0
+    words = ["-m", "eval_mose", "checkpoint=a.pt", "root=/x", "prompt=mask,box,click3", "policy=samurai"]
+    assert run.main([*words, "model=sam2.1_t"]) == 0
     assert [config.prompt for config in evaluated] == ["mask", "box", "click3"]
+    # names of groups that training draws
+    assert {(config.policy, config.model) for config in evaluated} == {("samurai", "sam2.1_t")}
     rows = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert [("prompt=box" in row, "60.0" in row) for row in rows[:1]] == [(True, True)]  # the best
     assert len(rows) == 3
