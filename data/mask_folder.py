@@ -1,4 +1,4 @@
-"""The masks of one video as image files: maps of ids, one object's mask a frame, or a folder of masks for each object."""
+"""Masks of one video as image files: maps of ids, one object a frame, or a folder of masks for each object."""
 
 from __future__ import annotations
 
