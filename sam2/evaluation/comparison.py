@@ -118,8 +118,8 @@ class Comparison:
     @cached_property
     def settings(self) -> dict[str, tuple[Any, Any]]:
         """What the two runs were told differently, both values by name; speed is no setting."""
-        names = sorted((set(self.first.run) | set(self.other.run)) - {"speed"})
-        pairs = {name: (self.first.run.get(name), self.other.run.get(name)) for name in names}
+        one, two = (_flat({**side.run, "speed": None}) for side in (self.first, self.other))
+        pairs = {name: (one.get(name), two.get(name)) for name in sorted({*one, *two})}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -179,6 +179,15 @@ class _Pair:
             interval,
             sign_flip(self.change.shares, seed),
         )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in groups by dotted names; groups in groups stay as they are."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        group = value if isinstance(value, Mapping) else {}
+        flat |= {f"{name}.{key}": item for key, item in group.items()} if group else {name: value}
+    return flat
 
 
 def refuse_unlike(first: Results, other: Results) -> None:

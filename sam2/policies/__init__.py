@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import fields
@@ -20,7 +21,16 @@ from sam2.policies.policy import REFERENCE, Policy
 from sam2.policies.thresholds import PolicyError
 from sam2.shipped import shipped
 
-__all__ = ["REFERENCE", "Policy", "PolicyError", "as_policy", "find_policy", "policy_names"]
+__all__ = [
+    "REFERENCE",
+    "Policy",
+    "PolicyError",
+    "as_policy",
+    "content_of",
+    "find_policy",
+    "name_of",
+    "policy_names",
+]
 
 _MAX_BYTES = 1 << 16
 _TARGET = "_target_"
@@ -63,6 +73,25 @@ def as_policy(policy: Policy | str | os.PathLike[str]) -> Policy:
         f"the memory policy is {found}; expected its name ({', '.join(policy_names())}), a YAML file or an "
         "instance such as Samurai()"
     )
+
+
+def content_of(policy: Policy) -> dict[str, Any]:
+    """What a policy is: its class as `_target_` and all its thresholds, whichever way it was named.
+
+    Equal for equal policies and ready for JSON: what JSON has no form for stands there as text.
+    """
+    kind = type(policy)
+    thresholds = {f.name: getattr(policy, f.name) for f in fields(policy) if f.init}
+    content = {_TARGET: f"{kind.__module__}.{kind.__qualname__}", **thresholds}
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return plain
+
+
+def name_of(policy: Policy) -> str:
+    """The name of a policy that comes with the project, the class's of any other."""
+    content = content_of(policy)
+    shipped_as = (name for name in policy_names() if content_of(find_policy(name)) == content)
+    return next(shipped_as, type(policy).__name__)
 
 
 def _shipped(name: str) -> Path:

@@ -45,7 +45,7 @@ from sam2.evaluation.score import evaluate
 from sam2.evaluation.scorecard import as_json, table
 from sam2.lock import locked
 from sam2.model_config import find_recipe
-from sam2.policies import Policy, PolicyError, find_policy
+from sam2.policies import Policy, PolicyError, content_of, find_policy, name_of
 from sam2.pretrained import PretrainedError
 from sam2.reference_settings import SettingError
 from sam2.training.benchmark_report import published, tables
@@ -140,7 +140,8 @@ def open_evaluation(config: VideosConfig, prompt: str) -> Opened:
         "checkpoint_sha256": None if weights.path is None else sha256_of(weights.path),
         "image_size": size,
         "prompt": prompt,
-        "policy": config.policy,
+        "policy": name_of(policy),
+        "policy_content": content_of(policy),
         "precision": config.precision or ("bfloat16" if device.type == "cuda" else "float32"),
     }
     return Opened(about, data, weights, policy, device, rank, world, tuple(overrides), settings)

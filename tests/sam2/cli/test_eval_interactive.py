@@ -111,6 +111,17 @@ def test_results_of_another_way_are_not_mixed(made, tmp_path):
     assert code == 1 and "video-a.json: cannot be read" in output
 
 
+def test_a_policy_file_that_was_changed_is_another_way(made, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("_target_: sam2.policies.samurai.Samurai\nalpha: 0.3\n")
+    more = ("--sequences", "video-a", "--policy", file)
+    played(made, "davis2017", tmp_path / "out", *more)
+    played(made, "davis2017", tmp_path / "out", *more)
+    file.write_text(file.read_text().replace("0.3", "0.4"))
+    code, output = run(*words(made, "davis2017", tmp_path / "out", *more))
+    assert code == 1 and "holds predictions with policy_content" in output
+
+
 def test_shards_are_played_from_their_first_visible_frame(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "short", replace(PRESETS["easy"], frames=FRAMES, height=64, width=96))
     data = SyntheticData(preset="short", train=1, held_out=1)

@@ -202,6 +202,26 @@ def test_predictions_of_another_way_are_not_mixed(made, tmp_path):
     assert code == 1 and "is not empty and has no run.json" in output
 
 
+def test_a_policy_is_told_apart_by_what_it_says_and_not_by_its_files_name(made, tmp_path):
+    def write(folder: str, alpha: float) -> Path:
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "mine.yaml"
+        file.write_text(f"_target_: sam2.policies.samurai.Samurai\nalpha: {alpha}\n")
+        return file
+
+    file, copy = write("here", 0.3), write("there", 0.3)
+    words = ["run", *MODEL, "--dataset", "davis2017", "--root", made / "davis2017", "--sequences", "video-a"]
+    words += ["--out", tmp_path / "out", "--policy"]
+    assert run(*words, file)[0] == 0
+    told = json.loads((tmp_path / "out/results.json").read_text())["run"]
+    assert told["policy"] == "Samurai" and told["policy_content"]["alpha"] == 0.3
+    code, output = run(*words, copy)
+    assert code == 0 and "1 videos, 0 to do here" in output
+    file.write_text(file.read_text().replace("0.3", "0.4"))
+    code, output = run(*words, file)
+    assert code == 1 and "holds predictions with policy_content" in output and "'alpha': 0.3" in output
+
+
 @pytest.mark.parametrize("prompt", ["box", "click3"])
 @pytest.mark.parametrize("policy", ["reference", "samurai"])
 def test_prompts_and_policies_make_other_masks_in_the_same_places(made, tmp_path, prompt, policy):

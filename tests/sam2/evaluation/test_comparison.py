@@ -152,11 +152,13 @@ def test_few_videos_have_a_p_value_and_no_interval(tmp_path):
 
 def test_what_runs_were_told_differently_is_listed(tmp_path):
     same = {"dataset": "mose", "prompt": "box", "image_size": 1024}
-    one = content() | {"run": same | {"policy": "reference", "speed": {"fps": 1}}}
-    two = content() | {"run": same | {"policy": "samurai", "speed": {"fps": 2}, "extra": 1}}
+    mine, theirs = {"alpha": 0.2, "beta": 1}, {"alpha": 0.3, "beta": 1}
+    one = content() | {"run": same | {"policy": "reference", "speed": {"fps": 1}, "policy_content": mine}}
+    two = content() | {"run": same | {"policy": "samurai", "extra": 1, "policy_content": theirs}}
     assert compare(*pair(tmp_path, one, two)).settings == {
         "extra": (None, 1),
         "policy": ("reference", "samurai"),
+        "policy_content.alpha": (0.2, 0.3),
     }
 
 

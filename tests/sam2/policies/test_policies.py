@@ -6,8 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
-from sam2.policies import REFERENCE, Policy, PolicyError, find_policy, policy_names
+from sam2.policies import (
+    REFERENCE,
+    Policy,
+    PolicyError,
+    content_of,
+    find_policy,
+    name_of,
+    policy_names,
+)
 from sam2.policies.samurai import Samurai
 from sam2.shipped import shipped
 
@@ -97,3 +106,16 @@ def test_a_huge_file_is_not_read(tmp_path):
         os.truncate(file.fileno(), 1 << 30)
     with pytest.raises(PolicyError, match=r"huge\.yml has 1073741824 bytes"):
         find_policy(path)
+
+
+def test_a_policy_is_named_by_what_it_says(tmp_path):
+    for name in policy_names():
+        policy = find_policy(name)
+        assert name_of(policy) == name
+        content = content_of(policy)
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        again = find_policy(tmp_path / "mine.yaml")
+        assert content_of(again) == content and name_of(again) == name
+    (tmp_path / "mine.yaml").write_text("_target_: sam2.policies.samurai.Samurai\nalpha: 0.31\n")
+    other = find_policy(tmp_path / "mine.yaml")
+    assert name_of(other) == "Samurai" and content_of(other)["alpha"] == 0.31
