@@ -24,7 +24,18 @@ from typing import Any, ClassVar
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
 # beyond our own dependencies, and by name so that nothing of ours is installed twice
-REFERENCE_PACKAGES = ("sam2==1.1.0", "tensordict", "iopath", "portalocker", "pyvers", "orjson", "cloudpickle")
+REFERENCE_PACKAGES = (
+    "sam2==1.1.0",
+    "tensordict",
+    "iopath",
+    "portalocker",
+    "pyvers",
+    "orjson",
+    "cloudpickle",
+    "pandas",
+    "python-dateutil",
+    "six",
+)
 
 
 def add_reference_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from data.clip import DataError
-from data.colour import Colour
+from data.colour import Colour, colour_table
 from data.decode import Masklet
-from data.warp import Geometry, warp_frames, warp_masks
+from data.raw import RawFrames
+from data.warp import Geometry, warp_masks
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ def _jitter(
 
 def augment(
     frames: NDArray[np.uint8], masklets: Sequence[Masklet], size: int, config: AugmentConfig, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Change a clip at random and bring it to model size.
+) -> tuple[RawFrames, Tensor]:
+    """Draw how a clip changes, and bring its masks to model size; `finish()` of its frames does the same to them.
 
     As in the reference, the clip is not turned or sheared if that would push an object out of the picture in the
     first frame in which it is visible.
@@ -118,14 +120,14 @@ def augment(
         seed: all that is random.
 
     Returns:
-        frames (T, 3, size, size) uint8 and masks (T, O, size, size) bool.
+        frames, and masks (T, O, size, size) bool.
     """
     drawn = draw(config, len(frames), seed)
     masks = warp_masks(masklets, drawn.geometry, size)
     if drawn.geometry.affine is not None and _loses_object(masklets, masks):
         drawn = replace(drawn, geometry=drawn.geometry.without_affine())
         masks = warp_masks(masklets, drawn.geometry, size)
-    return warp_frames(frames, drawn.geometry, drawn.colours, size), masks
+    return RawFrames(torch.from_numpy(frames), drawn.geometry, colour_table(drawn.colours), size), masks
 
 
 def _loses_object(masklets: Sequence[Masklet], masks: Tensor) -> bool:

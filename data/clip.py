@@ -159,7 +159,7 @@ def collate(clips: Sequence[Clip], step: int, skipped: int = 0) -> ClipBatch:
     seeds = [object_seed(clip.seed, j) for clip in clips for j in range(len(clip.object_ids))]
     return ClipBatch(
         frames=torch.stack([clip.frames for clip in clips], dim=1),
-        masks=torch.cat([clip.masks for clip in clips], dim=1),
+        masks=torch.cat([clip.masks for clip in clips], dim=1) if len(clips) > 1 else clips[0].masks,
         video_of_object=torch.tensor(owner, dtype=torch.int64),
         object_seeds=torch.tensor(seeds, dtype=torch.int64),
         step=step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,24 +26,29 @@ class Colour:
     def __bool__(self) -> bool:
         return bool(self.steps) or self.order != (0, 1, 2)
 
-    def matrix(self, mean: Tensor) -> Tensor:
-        """Everything as one (3, 4) float64 matrix on (r, g, b, 1), for a frame whose mean colour is `mean` (3,).
+    def linear(self) -> Tensor:
+        """Everything as one (3, 6) float64 matrix on (red, green, blue, mean red, mean green, mean blue of the frame).
 
-        Values are not clipped between the steps (the reference does that): what one step makes too bright and the
-        next darkens survives.
+        It is linear because contrast mixes in the mean grey. Values are not clipped between the steps (the reference
+        does that): what one step makes too bright and the next darkens survives.
         """
         grey = torch.tensor(GREY, dtype=torch.float64)
-        total = torch.eye(3, 4, dtype=torch.float64)[list(self.order)]
-        colour = torch.cat([mean.double(), torch.ones(1, dtype=torch.float64)])
+        pixel = torch.eye(3, dtype=torch.float64)[list(self.order)]
+        mean = torch.zeros(3, 3, dtype=torch.float64)
         for name, factor in self.steps:
             if name == "brightness":
-                total *= factor
+                pixel, mean = factor * pixel, factor * mean
             elif name == "contrast":
-                mean_grey = grey @ (total @ colour)
-                total *= factor
-                total[:, 3] += (1 - factor) * mean_grey
+                mean = factor * mean + (1 - factor) * (grey @ (pixel + mean))
+                pixel = factor * pixel
             elif name == "saturation":
-                total = factor * total + (1 - factor) * (grey @ total)
+                pixel = factor * pixel + (1 - factor) * (grey @ pixel)
+                mean = factor * mean + (1 - factor) * (grey @ mean)
             else:
                 raise ValueError(f"no change of colour is called {name!r}")
-        return total
+        return torch.cat([pixel, mean], 1)
+
+
+def colour_table(colours: Sequence[Colour]) -> Tensor | None:
+    """(T, 3, 6) float32 of T frames, see `Colour.linear`; None if all keep their colours."""
+    return torch.stack([colour.linear() for colour in colours]).float() if any(colours) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from data.augment import AugmentConfig
 from data.clip import DataError
@@ -58,6 +59,8 @@ class DataConfig:
         max_bad_fraction: the run stops when more than this share of the samples cannot be read; see data/quarantine.py.
         sampling: how clips are cut from videos.
         augment: how they are changed at random.
+        warp_on: who moves and colours pixels: "worker", the processes that make batches; "device", the one that trains;
+            "auto", the device if it is a GPU. What is drawn is the same; results differ by rounding.
     """
 
     root: Path | None = None
@@ -74,6 +77,7 @@ class DataConfig:
     max_bad_fraction: float = 0.01
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    warp_on: Literal["auto", "worker", "device"] = "auto"
 
     def __post_init__(self) -> None:
         least = {"frames": 1, "batch": 1, "repeat": 1, "max_objects": 1, "image_max_objects": 1}
@@ -92,6 +96,8 @@ class DataConfig:
             )
         if not 0 <= self.max_bad_fraction <= 1:
             raise DataError(f"max_bad_fraction is {self.max_bad_fraction}; it is a share from 0 to 1")
+        if self.warp_on not in ("auto", "worker", "device"):
+            raise DataError(f"warp_on is {self.warp_on!r}; choose auto, worker or device")
         if self.root is not None and self.datasets:
             raise DataError("root and datasets are both set; the second replaces the first")
 

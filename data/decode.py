@@ -13,7 +13,6 @@ from typing import Any
 
 import decord
 import numpy as np
-import pycocotools.mask
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,7 +20,7 @@ from data.clip import DataError
 from data.diagnose import decoding_problem
 from data.index import Sample, ShardIndex
 from data.quarantine import SampleError
-from data.rle import run_lengths
+from data.rle import box_of, decode_columns, run_lengths
 from data.shard import MASKS, META, sha256
 
 decord.logging.set_level(decord.logging.QUIET)  # its messages come back as exceptions
@@ -121,7 +120,7 @@ def _from_image(raw: bytes, sample: Sample) -> NDArray[np.uint8]:
                     f"a picture is {height}x{width}, the index says {sample.media_height}x{sample.media_width}; "
                     "convert it again"
                 )
-            return np.array(image.convert("RGB"))
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except _BROKEN_IMAGE as error:
         if isinstance(error, DataError):
             raise
@@ -183,22 +182,23 @@ def decode_masklet(sample: Sample, row: Sequence[str], position: int, frames: Se
         SampleError: an RLE of another size, or one that is empty where the index says visible (or the reverse).
     """
     height, width = sample.height, sample.width
-    masks = []
+    runs: list[NDArray[np.int64]] = []
     with _naming(sample, MASKS):
         for frame in frames:
             what = f"object {sample.object_ids[position]}, frame {frame}"
-            area = int(run_lengths(row[frame], height, width, what)[1::2].sum()) if row[frame] else 0
+            found = run_lengths(row[frame], height, width, what) if row[frame] else np.array([height * width])
+            area = int(found[1::2].sum())
             if bool(area) != bool(sample.visible[position, frame]):
                 is_now = "visible" if area else "empty"
                 raise DataError(f"{what}: the mask is {is_now}, the index says otherwise; convert it again")
-            masks.append({"size": [height, width], "counts": row[frame].encode()} if area else None)
-    boxes = np.array([pycocotools.mask.toBbox(mask) for mask in masks if mask], np.int64).reshape(-1, 4)
-    left, top = boxes[:, :2].min(0, initial=max(height, width))
-    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(0, initial=0)
-    crop = np.zeros((len(masks), max(bottom - top, 0), max(right - left, 0)), np.uint8)
-    for k, mask in enumerate(masks):
-        if mask:
-            crop[k] = pycocotools.mask.decode(mask)[top:bottom, left:right]
+            runs.append(found)
+    boxes = np.array([box_of(found, height) for found in runs if len(found) > 1]).reshape(-1, 4)
+    top, left = boxes[:, :2].min(0, initial=max(height, width))
+    bottom, right = boxes[:, 2:].max(0, initial=0)
+    crop = np.zeros((len(runs), max(bottom - top, 0), max(right - left, 0)), np.uint8)
+    for k, found in enumerate(runs):
+        if len(found) > 1:
+            crop[k] = decode_columns(found, height, int(left), int(right))[:, top:bottom].T
     return Masklet(crop, int(top), int(left), height, width)
 
 

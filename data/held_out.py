@@ -111,7 +111,10 @@ class HeldOut:
         start = int(sample.visible.any(0).argmax())
         objects, frames = np.flatnonzero(sample.visible[:, start]).tolist(), range(start, sample.n_frames)
         chunks = [frames[k : k + _CHUNK] for k in range(0, len(frames), _CHUNK)]
-        pixels = [resize(decode_frames(self.index, i, chunk), self.size, self.size) for chunk in chunks]
+        pixels = [
+            resize(torch.from_numpy(decode_frames(self.index, i, chunk)), self.size, self.size)
+            for chunk in chunks
+        ]
         ids = tuple(sample.object_ids[o] for o in objects)
         return HeldOutVideo(sample.key, torch.cat(pixels).contiguous(), self._truth(i, objects, frames), ids)
 

@@ -25,6 +25,7 @@ from data.lengths import refuse_short_videos
 from data.plan import Plan, PlannedDataset
 from data.plural import plural
 from data.quarantine import Quarantine, open_index
+from data.raw import RawBatch
 from data.read import ClipReader, Delivery, MicroBatches
 
 __all__ = ["ClipDataModule", "DataConfig", "DatasetConfig", "HeldOut", "HeldOutVideo", "StepLoader"]
@@ -116,7 +117,19 @@ class ClipDataModule(pl.LightningDataModule):
             setting = f"frames of {part.root}" if part.frames else "data.frames"
             refuse_short_videos(index, frames, self.config.sampling, self.config.max_bad_fraction, setting)
         most = part.max_objects or (self.config.image_max_objects if is_images else self.config.max_objects)
-        return ClipReader(index, frames, most, self.image_size, self.config.sampling, self.config.augment)
+        return ClipReader(
+            index, frames, most, self.image_size, self.config.sampling, self.config.augment, self._is_raw()
+        )
+
+    def _is_raw(self) -> bool:
+        """Whether the device warps and colours frames."""
+        if self.config.warp_on != "auto":
+            return self.config.warp_on == "device"
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Finish, on the device, what workers left to it."""
+        return batch.finish() if isinstance(batch, RawBatch) else batch
 
     @property
     def bad_samples(self) -> int:
@@ -229,7 +242,7 @@ class StepLoader:
                 **workers,  # type: ignore[arg-type]
             )
 
-    def __iter__(self) -> Iterator[ClipBatch]:
+    def __iter__(self) -> Iterator[ClipBatch | RawBatch]:
         """Batches from `start()` on.
 
         Raises:

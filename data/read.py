@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from data.decode import decode_frames, decode_masklet, read_masks
 from data.index import Sample, ShardIndex
 from data.plan import Job, Plan, mix
 from data.quarantine import MAX_REPLACEMENTS, BadSample, SampleError
+from data.raw import RawBatch, RawClip, collate_raw
 from data.rle import area
 from data.sample import SamplingConfig, TooFewFrames, choose
 from data.shard import MASKS
@@ -34,6 +36,7 @@ class ClipReader:
         size: side of the model's square, pixels.
         sampling: how clips are cut.
         augment: how they are changed.
+        is_raw: frames are left to the device that trains on them.
     """
 
     index: ShardIndex
@@ -42,8 +45,9 @@ class ClipReader:
     size: int
     sampling: SamplingConfig
     augment: AugmentConfig
+    is_raw: bool = False
 
-    def read(self, job: Job, most_frames: int | None = None) -> Clip:
+    def read(self, job: Job, most_frames: int | None = None) -> Clip | RawClip:
         """The clip of a job, of at most `most_frames` frames.
 
         Raises:
@@ -62,13 +66,14 @@ class ClipReader:
         masklets = [decode_masklet(sample, masks[k], k, chosen.frames) for k in chosen.objects]
         pixels = decode_frames(self.index, job.index, chosen.frames)
         frames, shapes = augment(pixels, masklets, self.size, self.augment, mix(job.seed, _AUGMENT))
-        return Clip(
-            frames=frames,
+        clip = Clip(
+            frames=torch.empty(len(pixels), 0) if self.is_raw else frames.finish(),
             masks=shapes,
             object_ids=tuple(sample.object_ids[k] for k in chosen.objects),
             source=f"{sample.where}, {_span(chosen.frames)}",
             seed=mix(job.seed, _CLIP),
         )
+        return RawClip(frames, clip) if self.is_raw else clip
 
     def _visible(self, sample: Sample, masks: list[list[str]]) -> NDArray[np.bool_]:
         """Objects that are large enough, (O, N)."""
@@ -92,7 +97,7 @@ def _span(frames: tuple[int, ...]) -> str:
 class Delivery:
     """A batch and the samples that were found bad while it was made, or why it could not be made."""
 
-    batch: ClipBatch | None
+    batch: ClipBatch | RawBatch | None
     bad: tuple[BadSample, ...] = ()
     failure: str = ""
 
@@ -127,9 +132,10 @@ class MicroBatches(torch.utils.data.Dataset[Delivery]):
                 clips = [self._read(job, step, bad) for job in self.plan.jobs(step, self.rank, self.world)]
             except DataError as error:
                 return Delivery(None, tuple(bad), str(error))
-        return Delivery(collate(clips, step, skipped=len(bad)), tuple(bad))
+        put_together: Any = collate_raw if isinstance(clips[0], RawClip) else collate
+        return Delivery(put_together(clips, step, skipped=len(bad)), tuple(bad))
 
-    def _read(self, job: Job, step: int, bad: list[BadSample]) -> Clip:
+    def _read(self, job: Job, step: int, bad: list[BadSample]) -> Clip | RawClip:
         """The clip of `job`, or of the first of its replacements that can be read."""
         reader, name = self.readers[job.dataset], self.plan.datasets[job.dataset].name
         current: Job | None = job

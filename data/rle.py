@@ -63,6 +63,25 @@ def area(counts: str, height: int, width: int, where: str) -> int:
     return int(run_lengths(counts, height, width, where)[1::2].sum()) if counts else 0
 
 
+def box_of(runs: NDArray[np.int64], height: int) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of a mask that is not empty, the last two one beyond it, from its `run_lengths`."""
+    ends = np.cumsum(runs)
+    first, last = ends[:-1:2], ends[1::2] - 1  # pixels of the object's runs, column by column
+    first, last = first[: len(last)][runs[1::2] > 0], last[runs[1::2] > 0]
+    columns = first // height, last // height
+    crosses = bool((columns[0] != columns[1]).any())
+    top, bottom = (0, height) if crosses else (int((first % height).min()), int((last % height).max()) + 1)
+    return top, int(columns[0].min()), bottom, int(columns[1].max()) + 1
+
+
+def decode_columns(runs: NDArray[np.int64], height: int, left: int, right: int) -> NDArray[np.uint8]:
+    """Columns `left` to `right` of a mask from its `run_lengths`: (right - left, height), 0 or 1."""
+    ends = np.cumsum(runs)
+    low, high = left * height, right * height
+    inside = np.clip(ends, low, high) - np.clip(ends - runs, low, high)
+    return np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, inside).reshape(right - left, height)
+
+
 def encode_mask(mask: NDArray[Any]) -> str:
     """A mask (H, W), true or not 0 where the object is, as its COCO string; "" if it is empty."""
     if not mask.any():

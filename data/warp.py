@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from data.colour import Colour
 from data.decode import Masklet
 
 FILL = (123.0, 116.0, 103.0)  # the reference's; close to the mean colour that normalisation subtracts
@@ -64,41 +63,61 @@ def _unturn(angle: float, shear: float) -> Tensor:
     return torch.tensor([[d, -b], [-c, a]], dtype=torch.float64)  # the determinant is 1
 
 
-def resize(frames: NDArray[np.uint8], height: int, width: int) -> Tensor:
-    """(T, H, W, 3) uint8 -> (T, 3, height, width) uint8, bilinear, antialiased where it shrinks."""
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+def resize(frames: Tensor, height: int, width: int) -> Tensor:
+    """(T, H, W, 3) uint8 -> (T, 3, height, width), bilinear, antialiased where it shrinks.
+
+    The result is uint8 on a CPU; elsewhere, where torch has no such kernel for bytes, float32 that is not rounded.
+    """
+    pixels = frames.permute(0, 3, 1, 2)
     if pixels.shape[2:] == (height, width):
         return pixels
+    pixels = pixels if pixels.is_cpu else pixels.float()
     return F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
 
 
-def warp_frames(
-    frames: NDArray[np.uint8], geometry: Geometry, colours: Sequence[Colour], size: int
-) -> Tensor:
-    """(T, H, W, 3) uint8 -> (T, 3, size, size) uint8, moved and then coloured; `colours` has one entry a frame."""
+def warp_frames(frames: Tensor, geometry: Geometry, colours: Tensor | None, size: int) -> Tensor:
+    """Move the pixels of a clip, then change their colours; on whatever device `frames` is.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        geometry: where pixels go.
+        colours: (T, 3, 6), see `data.colour.colour_table`; None: as they are.
+        size: side of the result.
+
+    Returns:
+        (T, 3, size, size) uint8.
+    """
     height, width = frames.shape[1:3]
+    device = frames.device
     if geometry.affine is None:
         pixels, grid = flip(resize(frames, size, size), geometry), None
-        if not any(colours):
-            return pixels.contiguous()
+        if colours is None:
+            return pixels.contiguous() if pixels.dtype == torch.uint8 else pixels.round().to(torch.uint8)
     else:
         pixels = resize(frames, min(height, size), min(width, size))
-        theta = torch.cat([geometry.matrix(height, width), torch.zeros(2, 1)], 1).float()
+        theta = torch.cat([geometry.matrix(height, width), torch.zeros(2, 1)], 1).float().to(device)
         grid = F.affine_grid(theta[None], [1, 3, size, size], align_corners=False)
-    result = torch.empty(len(frames), 3, size, size, dtype=torch.uint8)
-    work = torch.empty(1, *pixels.shape[1:])
-    fill = torch.tensor(FILL)
-    for t, colour in enumerate(colours):
-        work.copy_(pixels[t])
+    if colours is None:
+        colours = torch.eye(3, 6, device=device).expand(len(frames), 3, 6)
+    result = torch.empty(len(frames), 3, size, size, dtype=torch.uint8, device=device)
+    # On a CPU one frame at a time stays in its caches; elsewhere few large kernels are faster.
+    step = 1 if frames.is_cpu else len(frames)
+    work = torch.empty(step, *pixels.shape[1:], device=device)
+    fill = torch.tensor(FILL, device=device).view(1, 3, 1)
+    for t in range(0, len(frames), step):
+        work.copy_(pixels[t : t + step])
         if grid is not None:
-            placed = F.grid_sample(work.sub_(fill.view(3, 1, 1)), grid, align_corners=False)[0].flatten(1)
-            mean, base = placed.mean(1) + fill, fill
+            turned = F.grid_sample(
+                work.sub_(fill[..., None]), grid.expand(step, -1, -1, -1), align_corners=False
+            )
+            placed, base = turned.flatten(2), fill
         else:
-            placed = work[0].flatten(1)
-            mean, base = placed.mean(1), torch.zeros(3)
-        matrix = colour.matrix(mean).float()
-        offset = matrix[:, :3] @ base + matrix[:, 3] + 0.5  # one half: conversion to uint8 cuts off
-        result[t].view(3, -1).copy_(torch.addmm(offset[:, None], matrix[:, :3], placed).clamp_(0, 255))
+            placed, base = work.flatten(2), torch.zeros_like(fill)
+        on_pixel, on_mean = colours[t : t + step].split(3, dim=2)
+        mean = placed.mean(2, keepdim=True) + base
+        offset = on_pixel @ base + on_mean @ mean + 0.5  # one half: conversion to uint8 cuts off
+        coloured = torch.baddbmm(offset, on_pixel, placed).clamp_(0, 255)
+        result[t : t + step].view(step, 3, -1).copy_(coloured)
     return result
 
 

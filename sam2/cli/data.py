@@ -87,7 +87,7 @@ def convert(
     changed, removed from SRC or added to it, nothing is written; `--overwrite` then makes all shards again and removes
     the old ones, and nothing else, when the first new clip is ready.
 
-    `--set` gives options of the source (`sam2 data sources NAME` lists them) and of the encoder (crf=20, gop=8,
+    `--set` gives options of the source (`sam2 data sources NAME` lists them) and of the encoder (crf=19, gop=8,
     preset=medium, jpeg_quality=90).
     """
     with _errors(2):

@@ -9,7 +9,7 @@ from torchvision.transforms import functional as TF
 
 from data.augment import AugmentConfig, augment, draw
 from data.clip import DataError
-from data.colour import Colour
+from data.colour import Colour, colour_table
 from data.decode import Masklet
 from data.warp import FILL, Geometry, warp_frames, warp_masks
 
@@ -63,6 +63,15 @@ def official_geometry(frame, masks, geometry, size):
     return np.asarray(image).astype(float), planes[:, 0].bool()
 
 
+def finished(*given, **named):
+    frames, masks = augment(*given, **named)
+    return frames.finish(), masks
+
+
+def warp(frames, geometry, colours, size):
+    return warp_frames(torch.from_numpy(frames), geometry, colour_table(colours), size)
+
+
 def iou(first, second):
     return (first & second).sum((1, 2)) / (first | second).sum((1, 2))
 
@@ -84,7 +93,7 @@ def test_one_warp_gives_what_the_reference_gets_step_by_step(hw, size, least_iou
     geometry = draw(GEOMETRY, 1, seed).geometry
     frame, masks = picture(*hw), [blob(*hw), blob(*hw, 0.3, 0.6, 0.25)]
     expected, expected_masks = official_geometry(frame, masks, geometry, size)
-    actual = warp_frames(frame[None], geometry, [Colour()], size)[0].permute(1, 2, 0).numpy().astype(float)
+    actual = warp(frame[None], geometry, [Colour()], size)[0].permute(1, 2, 0).numpy().astype(float)
     actual_masks = warp_masks([masklet(m[None]) for m in masks], geometry, size)[0]
     inside = np.abs(expected - FILL).sum(-1) > 2  # outside, both have the fill colour
     assert np.abs(actual - expected).mean() < 1.5
@@ -108,7 +117,7 @@ def test_a_picture_that_is_only_resized_and_flipped_equals_pil_within_one_level(
     frame, mask = picture(135, 240), blob(135, 240)
     geometry = Geometry(flip_x=True, flip_y=True, transpose=True)
     expected, expected_masks = official_geometry(frame, [mask], geometry, 64)
-    actual = warp_frames(frame[None], geometry, [Colour()], 64)[0].permute(1, 2, 0).numpy()
+    actual = warp(frame[None], geometry, [Colour()], 64)[0].permute(1, 2, 0).numpy()
     assert np.abs(actual - expected).max() <= 1
     actual_mask = warp_masks([masklet(mask[None])], geometry, 64)[0, 0]
     assert (actual_mask ^ expected_masks[0]).float().mean() < 2e-3
@@ -120,8 +129,8 @@ def test_a_picture_that_is_only_resized_and_flipped_equals_pil_within_one_level(
 def test_the_general_warp_and_the_exchange_of_pixels_agree_exactly(geometry):
     frame, mask = picture(64, 64), blob(64, 64)
     almost = Geometry(geometry.flip_x, geometry.flip_y, geometry.transpose, (1e-9, 0.0))
-    plain = warp_frames(frame[None], geometry, [Colour()], 64)
-    turned = warp_frames(frame[None], almost, [Colour()], 64)
+    plain = warp(frame[None], geometry, [Colour()], 64)
+    turned = warp(frame[None], almost, [Colour()], 64)
     assert (plain.int() - turned.int()).abs()[..., 1:-1, 1:-1].max() == 0
     masks = [warp_masks([masklet(mask[None])], g, 64) for g in (geometry, almost)]
     assert torch.equal(*masks)
@@ -134,7 +143,7 @@ def test_one_colour_matrix_equals_the_jitters_one_after_the_other(seed):
     exact, stepwise = torch.from_numpy(frame).permute(2, 0, 1) / 255, Image.fromarray(frame)
     for name, factor in colour.steps:
         exact, stepwise = ADJUST[name](exact, factor), ADJUST[name](stepwise, factor)
-    actual = warp_frames(frame[None], Geometry(), [colour], 80)[0]
+    actual = warp(frame[None], Geometry(), [colour], 80)[0]
     assert len(colour.steps) >= 6
     assert (actual - exact * 255).abs().max() < 0.6  # rounded once
     rounded_down_six_times = torch.from_numpy(np.array(stepwise)).permute(2, 0, 1)
@@ -144,13 +153,13 @@ def test_one_colour_matrix_equals_the_jitters_one_after_the_other(seed):
 def test_colours_change_after_the_warp_so_the_fill_changes_too():
     frame = np.full((1, 60, 60, 3), 100, np.uint8)
     colour = Colour(steps=(("brightness", 1.1),))
-    result = warp_frames(frame, Geometry(affine=(25.0, 0.0)), [colour], 60)[0]
+    result = warp(frame, Geometry(affine=(25.0, 0.0)), [colour], 60)[0]
     np.testing.assert_allclose(result[:, 0, 0], np.array(FILL) * 1.1, atol=0.51)
 
 
 def test_channels_can_change_places():
     frame = np.zeros((1, 8, 8, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
-    result = warp_frames(frame, Geometry(), [Colour(order=(2, 0, 1))], 8)
+    result = warp(frame, Geometry(), [Colour(order=(2, 0, 1))], 8)
     assert result[0, :, 3, 3].tolist() == [30, 10, 20]
 
 
@@ -158,10 +167,10 @@ def test_a_clip_is_changed_alike_in_all_frames_and_brightness_of_each_frame_diff
     frame = picture(60, 80)
     frames, mask = np.stack([frame] * 3), masklet([blob(60, 80)] * 3)
     config = AugmentConfig(frame_brightness=0, frame_contrast=0, frame_saturation=0)
-    result, masks = augment(frames, [mask], 48, config, seed=5)
+    result, masks = finished(frames, [mask], 48, config, seed=5)
     assert torch.equal(result[0], result[1]) and torch.equal(result[0], result[2])
     assert torch.equal(masks[0], masks[2])
-    result, _ = augment(frames, [mask], 48, AugmentConfig(), seed=5)
+    result, _ = finished(frames, [mask], 48, AugmentConfig(), seed=5)
     assert len({int(f.sum()) for f in result}) == 3
 
 
@@ -171,11 +180,11 @@ def test_the_picture_is_not_turned_when_an_object_would_leave_it():
     frames = np.stack([picture(60, 60)] * 2)
     config = AugmentConfig(*(0.0,) * 3, 1.0, 25.0, *(0.0,) * 9)
     seed = next(s for s in range(50) if abs(draw(config, 2, s).geometry.affine[0]) > 10)
-    kept, masks = augment(frames, [masklet(corner)], 60, config, seed)
+    kept, masks = finished(frames, [masklet(corner)], 60, config, seed)
     assert torch.equal(masks[:, 0], torch.from_numpy(corner).bool())
     assert torch.equal(kept, torch.from_numpy(frames).permute(0, 3, 1, 2))
     centre = masklet([blob(60, 60)] * 2)
-    turned, _ = augment(frames, [centre], 60, config, seed)
+    turned, _ = finished(frames, [centre], 60, config, seed)
     assert not torch.equal(turned, kept)
 
 
@@ -184,13 +193,13 @@ def test_an_object_that_appears_late_counts_from_its_first_frame():
     late[1, :3, :3] = 1
     config = AugmentConfig(*(0.0,) * 3, 1.0, 25.0, *(0.0,) * 9)
     seed = next(s for s in range(50) if abs(draw(config, 2, s).geometry.affine[0]) > 10)
-    _, masks = augment(np.stack([picture(60, 60)] * 2), [masklet(late)], 60, config, seed)
+    _, masks = finished(np.stack([picture(60, 60)] * 2), [masklet(late)], 60, config, seed)
     assert torch.equal(masks[:, 0], torch.from_numpy(late).bool())
 
 
 def test_the_same_seed_gives_the_same_clip_and_another_seed_another():
     frames, mask = picture(60, 80)[None], masklet([blob(60, 80)])
-    first, again, other = (augment(frames, [mask], 48, AugmentConfig(), seed) for seed in (1, 1, 2))
+    first, again, other = (finished(frames, [mask], 48, AugmentConfig(), seed) for seed in (1, 1, 2))
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
 
@@ -220,7 +229,7 @@ def test_draws_stay_in_their_ranges_and_reach_their_ends():
 
 def test_no_augmentation_at_model_size_changes_nothing():
     frames, mask = picture(48, 48)[None], blob(48, 48)[None]
-    result, masks = augment(frames, [masklet(mask)], 48, NOTHING, seed=3)
+    result, masks = finished(frames, [masklet(mask)], 48, NOTHING, seed=3)
     assert torch.equal(result, torch.from_numpy(frames).permute(0, 3, 1, 2))
     assert torch.equal(masks[:, 0], torch.from_numpy(mask).bool())
 

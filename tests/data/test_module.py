@@ -13,6 +13,7 @@ from data.clip import ClipBatch, DataError
 from data.config import DataConfig, DatasetConfig
 from data.held_out import HeldOutVideo
 from data.module import ClipDataModule
+from data.raw import RawBatch
 from data.sample import SamplingConfig
 from tests.data.shards import DAMAGES, image_shards, numbered_videos, rewrite, to_shards
 
@@ -317,3 +318,37 @@ def test_no_worker_outlives_the_training_process(shards, number):
     process.send_signal(number)
     process.communicate(timeout=30)  # returns when the last holder of the pipe, a worker maybe, is gone
     assert process.returncode != 0
+
+
+class Looker(Recorder):
+    """Remembers all of what training saw."""
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(batch)
+        return self.weight.sum()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("kind", [{}, {"images": True}])
+def test_frames_finished_on_the_device_are_those_that_workers_finish(shards, workers, kind):
+    parts = both(shards) if kind else {}
+    seen = []
+    for where in ("worker", "device"):
+        looker = Looker()
+        trainer = pl.Trainer(**{**QUIET, "max_steps": 5})
+        trainer.fit(looker, datamodule=module(shards, warp_on=where, workers=workers, **parts))
+        seen.append(looker.seen)
+    for one, other in zip(*seen, strict=True):
+        assert isinstance(other, ClipBatch) and one.sources == other.sources
+        assert torch.equal(one.frames, other.frames) and torch.equal(one.masks, other.masks)
+    assert len({batch.frames.shape for batch in seen[0]}) == (2 if kind else 1)
+
+
+def test_auto_leaves_frames_to_workers_where_there_is_no_gpu(shards):
+    (batch,) = take(module(shards), 1)
+    assert isinstance(batch, ClipBatch) and batch.frames.shape == (2, 2, 3, 32, 32)
+    (raw,) = take(module(shards, warp_on="device"), 1)
+    assert isinstance(raw, RawBatch) and raw.rest.masks.shape == batch.masks.shape
+    assert raw.frames[0].pixels.shape == (2, 32, 64, 3)
+    with pytest.raises(DataError, match="warp_on is 'gpu'; choose auto, worker or device"):
+        module(shards, warp_on="gpu")
