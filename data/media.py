@@ -111,6 +111,31 @@ def picture_size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
+def seen_size(path: Path, where: str) -> tuple[int, int]:
+    """Height and width of an image as a person sees it, its EXIF orientation applied.
+
+    For masks that were drawn on what is seen. That is the picture that `frames_at` gives, but where the size does not
+    tell whether a picture was turned: such an image is refused.
+
+    Args:
+        path: of the image.
+        where: file and place that name it, for the message.
+
+    Raises:
+        DataError: no such file, not readable (see `open_image`), or as above.
+    """
+    if not path.is_file():
+        raise DataError(f"{where}: its image {path} is missing; restore it or remove its annotation")
+    with open_image(path) as image:
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation in (2, 3, 4) or (5 <= orientation <= 8 and image.height == image.width):
+            raise DataError(
+                f"{path}: is turned or mirrored by its EXIF orientation ({orientation}); save it upright, as it was "
+                "annotated"
+            )
+        return (image.width, image.height) if 5 <= orientation <= 8 else (image.height, image.width)
+
+
 def probe_fps(path: Path) -> float:
     """Frames per second of a video, from its header.
 
