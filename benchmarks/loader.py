@@ -47,7 +47,7 @@ def compare(settings: dict[str, Any], rounds: int) -> list[tuple[str, ...]]:
             f"round {number + 1} of {rounds}: the released loader took {reference[-1]['seconds']:.2f} s a clip",
             flush=True,
         )
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for shards, on, must, aim in CASES:
         runs = ours[shards, on]
         ratios = [theirs["seconds"] / own["seconds"] for theirs, own in zip(reference, runs, strict=True)]
