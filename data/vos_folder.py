@@ -27,9 +27,10 @@ Categories = Mapping[str, Mapping[int, str]]
 """By video and object id, what the object is."""
 
 
-def part_of(root: Path, subset: str) -> Path:
-    """ROOT/SUBSET, or ROOT if that is the folder of the subset already."""
-    return root if (root / _FRAMES).is_dir() or (root / _MASKS).is_dir() else root / subset
+def part_of(root: Path, subset: str) -> tuple[Path, str]:
+    """ROOT/SUBSET and its name, or ROOT and its name if that holds the videos itself."""
+    is_part = (root / _FRAMES).is_dir() or (root / _MASKS).is_dir()
+    return (root, root.resolve().name) if is_part else (root / subset, subset)
 
 
 def read_categories(path: Path) -> dict[str, dict[int, str]]:
@@ -108,7 +109,13 @@ class VosFolder:
         found = images_in(masks, [".png"])
         if not found:
             raise DataError(f"{masks}: holds no .png; annotate the video or remove the folder")
-        paired = pair(images_in(frames), found)
+        pictures = images_in(frames)
+        paired = pair(pictures, found)
+        if len(paired) == 1 < len(pictures):
+            raise DataError(
+                f"{masks}: one of {len(pictures)} frames has a mask, as in sets that are for evaluation only; there is "
+                "nothing to learn from; give the training set"
+            )
         table = label_table([mask for _, _, mask in paired], self.ignore)
         if not table.object_ids:
             raise DataError(

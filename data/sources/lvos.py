@@ -37,14 +37,15 @@ class Source:
 
     def clips(self) -> list[SourceClip]:
         """Every video with masks, in the order of the names."""
-        folder = part_of(self.root, self.subset)
-        meta = {"source": self.name, "license": self.license, "split": self.subset}
-        return VosFolder(folder, self.fps, meta=meta, categories=self._categories(folder)).clips()
+        folder, split = part_of(self.root, self.subset)
+        meta = {"source": self.name, "license": self.license, "split": split}
+        return VosFolder(folder, self.fps, meta=meta, categories=_read_categories(folder, split)).clips()
 
-    def _categories(self, folder: Path) -> Categories | None:
-        subset = "val" if self.subset == "valid" else self.subset
-        for place in (folder, self.root):
-            for name in ("meta.json", f"{self.subset}_meta.json", f"{subset}_meta.json"):
-                if (place / name).is_file():
-                    return read_categories(place / name)
-        return None
+
+def _read_categories(folder: Path, split: str) -> Categories | None:
+    short = "val" if split == "valid" else split
+    for place in (folder, folder.resolve().parent):
+        for name in ("meta.json", f"{split}_meta.json", f"{short}_meta.json"):
+            if (place / name).is_file():
+                return read_categories(place / name)
+    return None

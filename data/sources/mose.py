@@ -4,7 +4,7 @@ ROOT/[train/]JPEGImages/VIDEO/00000.jpg, 00001.jpg, ...
 ROOT/[train/]Annotations/VIDEO/00000.png, ...     the palette index is the object's id; ids may have gaps
 
 ROOT is the folder that holds `train`, or `train` itself. Every frame that has a mask is read; objects may come late,
-leave and come back. The public `valid` has masks of first frames only, so there is nothing to train on in it.
+leave and come back. The public `valid` has masks of first frames only: its videos are left out.
 """
 
 from __future__ import annotations
@@ -36,5 +36,6 @@ class Source:
 
     def clips(self) -> list[SourceClip]:
         """Every video with masks, in the order of the names."""
-        meta = {"source": self.name, "license": self.license, "split": self.subset}
-        return VosFolder(part_of(self.root, self.subset), self.fps, meta=meta).clips()
+        folder, split = part_of(self.root, self.subset)
+        meta = {"source": self.name, "license": self.license, "split": split}
+        return VosFolder(folder, self.fps, meta=meta).clips()

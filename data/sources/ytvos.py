@@ -38,8 +38,8 @@ class Source:
 
     def clips(self) -> list[SourceClip]:
         """Every video of `meta.json`, in the order of the names."""
-        folder = part_of(self.root, "train")
-        if folder.resolve().name in _FIRST_FRAMES_ONLY:
+        folder, split = part_of(self.root, "train")
+        if split in _FIRST_FRAMES_ONLY:
             raise DataError(
                 f"{folder}: has masks of first frames only; give the folder with `train`, evaluate on this one with "
                 "recipes/eval_ytvos.yaml"

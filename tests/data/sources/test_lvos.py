@@ -32,6 +32,16 @@ def test_masks_and_frames_are_those_of_the_files(lvos, tmp_path):
     assert clip.meta["extra"] == {}
 
 
+def test_the_split_is_that_of_the_folder_that_was_given(lvos, tmp_path):
+    (lvos / "train").rename(lvos / "valid")
+    objects = {"1": {"category": "dog"}}
+    (lvos / "val_meta.json").write_text(json.dumps({"videos": {"0tCWPOrc": {"objects": objects}}}))
+    for root, options in ((lvos / "valid", {}), (lvos, {"subset": "valid"})):
+        clip = convert_from("lvos", root, tmp_path / f"out {root.name}", **options)["0tcwporc"]
+        assert clip.meta["split"] == "valid"
+        assert clip.meta["extra"]["categories"] == ["dog", ""]
+
+
 @pytest.mark.parametrize("place", ["train_meta.json", "train/train_meta.json", "train/meta.json"])
 def test_categories_are_read_where_the_json_has_them(lvos, tmp_path, place):
     objects = {"1": {"frame_range": {"start": "00000001", "end": "00000036"}}, "3": {"category": "cat"}}

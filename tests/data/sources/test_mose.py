@@ -37,6 +37,13 @@ def test_the_folder_train_itself_can_be_given(mose, tmp_path):
     assert list(convert_from("mose", mose / "train", tmp_path / "out")) == ["0a1b", "f00d"]
 
 
+def test_videos_of_which_one_frame_has_a_mask_are_for_evaluation(mose, tmp_path):
+    for k in range(1, 5):
+        (mose / "train" / "Annotations" / "f00d" / f"{k:05d}.png").unlink()
+    (message,) = skipped("mose", mose, tmp_path / "out")
+    assert "f00d: one of 5 frames has a mask, as in sets that are for evaluation only" in message
+
+
 def test_frames_or_masks_that_are_missing_are_named_and_the_rest_is_converted(mose, tmp_path):
     (mose / "train" / "JPEGImages" / "0a1b" / "00003.jpg").unlink()
     (message,) = skipped("mose", mose, tmp_path / "out")
