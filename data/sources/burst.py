@@ -1,4 +1,4 @@
-"""burst: BURST, run lengths in one JSON a split, over the frames of TAO.
+"""BURST: run lengths in one JSON a split, over the frames of TAO.
 
 ROOT/[annotations/]train/all_classes.json
 ROOT/[frames/ or images/]train/DATASET/SEQUENCE/FRAME.jpg       frames that may also be elsewhere, see the option frames

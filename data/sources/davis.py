@@ -1,4 +1,11 @@
-"""DAVIS 2017: `JPEGImages/480p`, `Annotations/480p`, and lists of videos in `ImageSets/2017`."""
+"""DAVIS 2017: `JPEGImages/480p`, `Annotations/480p`, and lists of videos in `ImageSets/2017`.
+
+ROOT/ImageSets/2017/train.txt, val.txt            names of videos
+ROOT/JPEGImages/480p/VIDEO/00000.jpg, ...         24 frames a second
+ROOT/Annotations/480p/VIDEO/00000.png, ...        the palette index is the object's id, 255 is void, read as background
+
+ROOT is the folder DAVIS. Every frame that has a mask is read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ovis: OVIS, YouTube-VIS and other data sets with one JSON of videos in their style.
+"""OVIS, YouTube-VIS and others in their style: one JSON of videos with run lengths or polygons.
 
 ROOT/ANNOTATIONS.json        "videos", "annotations", "categories"
 ROOT/FRAMES/FILE_NAME        what "file_names" of a video say, in the folder that the option `frames` names

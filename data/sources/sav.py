@@ -1,5 +1,9 @@
 """SA-V, training layout: `NAME.mp4` beside `NAME_manual.json` and, for most videos, `NAME_auto.json`.
 
+ROOT/**/NAME.mp4             24 frames a second
+ROOT/**/NAME_manual.json     masklets drawn by annotators
+ROOT/**/NAME_auto.json       masklets found by a model
+
 A JSON holds `masklet[frame][object]`, COCO compressed run lengths of every fourth frame of a 24 fps video. Counts and
 sizes are written as floats; an object that is not in the picture has an empty mask, not a missing one.
 """
