@@ -10,6 +10,12 @@ from data.augment import AugmentConfig
 from data.clip import DataError
 from data.sample import SamplingConfig
 
+_CHOICES = {
+    "warp_on": ("auto", "worker", "device"),
+    "shuffle": ("samples", "shards"),
+    "resume": ("exact", "elastic"),
+}
+
 
 @dataclass(frozen=True)
 class DatasetConfig:
@@ -34,10 +40,11 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class Stage:
-    """Clips have at most `frames` frames up to micro-batch `until`."""
+    """Up to micro-batch `until`, clips have at most `frames` frames and strides of at most `stride_max` (None: any)."""
 
     until: int
     frames: int
+    stride_max: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,21 @@ class DataConfig:
         datasets: several of them, instead of `root`.
         val_root: folder of shards to evaluate on.
         frames: of a clip.
-        curriculum: stages with shorter clips at the beginning, in order; memory is learned faster from two frames.
+        curriculum: stages with shorter or denser clips at the beginning, in order; memory is learned faster from two
+            frames.
         batch: clips in a micro-batch of one rank.
         repeat: how often a sample of `root` comes in one epoch.
         max_objects: of a video clip.
         image_max_objects: of an image.
+        batch_max_objects: of a micro-batch of one rank, so that crowded images cannot exhaust memory; its first clips
+            take what they may, each later one is left at least one object.
         workers: processes that make batches; 0 makes them in the training process. Does not change the batches.
         prefetch: batches each worker makes ahead.
+        shuffle: "samples" mixes all of a data set; "shards" reads its shards in random order and mixes the samples of
+            `shuffle_window` of them, for disks and caches that hate random reads.
+        shuffle_window: shards that "shards" mixes.
+        resume: "exact" continues on the same number of processes only; "elastic" on any number, if the global batch is
+            the same.
         max_bad_fraction: the run stops when more than this share of the samples cannot be read; see data/quarantine.py.
         sampling: how clips are cut from videos.
         augment: how they are changed at random.
@@ -72,6 +87,10 @@ class DataConfig:
     repeat: int = 1
     max_objects: int = 3
     image_max_objects: int = 64
+    batch_max_objects: int = 256
+    shuffle: Literal["samples", "shards"] = "samples"
+    shuffle_window: int = 32
+    resume: Literal["exact", "elastic"] = "exact"
     workers: int = 2
     prefetch: int = 2
     max_bad_fraction: float = 0.01
@@ -80,24 +99,37 @@ class DataConfig:
     warp_on: Literal["auto", "worker", "device"] = "auto"
 
     def __post_init__(self) -> None:
-        least = {"frames": 1, "batch": 1, "repeat": 1, "max_objects": 1, "image_max_objects": 1}
-        for name, low in {**least, "workers": 0, "prefetch": 1}.items():
+        ones = ("frames", "batch", "repeat", "max_objects", "image_max_objects", "prefetch", "shuffle_window")
+        for name, low in {**dict.fromkeys(ones, 1), "workers": 0}.items():
             if getattr(self, name) < low:
                 raise DataError(f"{name} is {getattr(self, name)}; it must be {low} or more")
+        largest = max([self.batch, *(dataset.batch or 0 for dataset in self.datasets)])
+        if self.batch_max_objects < largest:
+            raise DataError(
+                f"batch_max_objects is {self.batch_max_objects}; it must be {largest} or more, one for each clip"
+            )
         for dataset in self.datasets:
             for name in ("frames", "batch", "max_objects"):
                 value = getattr(dataset, name)
                 if value is not None and value < 1:
                     raise DataError(f"{name} of {dataset.root} is {value}; it must be 1 or more")
         ends = [0, *(stage.until for stage in self.curriculum)]
+        strides = [stage.stride_max or self.sampling.stride_min for stage in self.curriculum]
         if ends != sorted(set(ends)) or any(stage.frames < 1 for stage in self.curriculum):
             raise DataError(
                 "curriculum: each stage must end after the one before, with clips of at least 1 frame"
             )
+        if min(strides, default=self.sampling.stride_min) < self.sampling.stride_min:
+            raise DataError(
+                f"curriculum: stride_max={min(strides)} is below sampling.stride_min={self.sampling.stride_min}"
+            )
         if not 0 <= self.max_bad_fraction <= 1:
             raise DataError(f"max_bad_fraction is {self.max_bad_fraction}; it is a share from 0 to 1")
-        if self.warp_on not in ("auto", "worker", "device"):
-            raise DataError(f"warp_on is {self.warp_on!r}; choose auto, worker or device")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise DataError(
+                    f"{name} is {getattr(self, name)!r}; choose {', '.join(choices[:-1])} or {choices[-1]}"
+                )
         if self.root is not None and self.datasets:
             raise DataError("root and datasets are both set; the second replaces the first")
 

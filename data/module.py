@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
@@ -22,6 +23,7 @@ from data.config import DataConfig, DatasetConfig
 from data.held_out import HeldOut, HeldOutVideo
 from data.index import ShardIndex
 from data.lengths import refuse_short_videos
+from data.order import Blocks
 from data.plan import Plan, PlannedDataset
 from data.plural import plural
 from data.quarantine import Quarantine, open_index
@@ -89,10 +91,18 @@ class ClipDataModule(pl.LightningDataModule):
                 batch=part.batch or self.config.batch,
                 weight=part.weight,
                 repeat=part.repeat,
+                blocks=self._blocks(reader.index),
             )
             for part, reader in zip(self.config.parts(), self.readers, strict=True)
         ]
         return Plan(tuple(planned), self.seed)
+
+    def _blocks(self, index: ShardIndex) -> Blocks | None:
+        """The order of shards, where samples are not all mixed."""
+        if self.config.shuffle == "samples":
+            return None
+        counts = np.bincount(index.columns.shard, minlength=len(index.columns.shard_names))
+        return Blocks(tuple(counts.tolist()), self.config.shuffle_window)
 
     @cached_property
     def readers(self) -> tuple[ClipReader, ...]:
@@ -171,15 +181,21 @@ class ClipDataModule(pl.LightningDataModule):
         Raises:
             DataError: the checkpoint was made with other data, batch sizes or another seed.
         """
-        self.plan.check(state_dict["plan"], self.world)
+        self.plan.check(state_dict["plan"], self.world, self.config.resume == "elastic")
         self.consumed = state_dict["consumed"]
 
     def train_dataloader(self) -> StepLoader:
         """Micro-batches of this rank, from the first one that was not consumed."""
         start = self.consumed
         self._start, self._ahead = start, start - self._processed()
-        stages = tuple((stage.until, stage.frames) for stage in self.config.curriculum)
-        batches = MicroBatches(self.plan, self.readers, self.rank, self.world, stages)
+        batches = MicroBatches(
+            self.plan,
+            self.readers,
+            self.rank,
+            self.world,
+            self.config.curriculum,
+            self.config.batch_max_objects,
+        )
         samples = sum(dataset.size for dataset in self.plan.datasets)
         self._quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
         self._warn_of_idle_workers()

@@ -19,54 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import DataError
+from data.order import Blocks, mix, permute, scramble
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
+_PROCESSES = "processes"
 BLOCK = 1 << 16  # steps whose draws are made, and counted, together
 
-_WORD = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
 _DRAW_BITS = 53
-_ROUNDS = 6
+_GROUP_BITS = 8  # of every 256 steps each data set gets its share, to within one step
 _DATASET, _ORDER, _JOB, _REPLACEMENT = range(1, 5)  # one stream of random numbers for each purpose
-
-
-def mix(*numbers: int) -> int:
-    """A 63-bit seed that depends on every one of `numbers` and on their order (splitmix64)."""
-    z = 0
-    for number in numbers:
-        z = _scramble(z ^ (number & _WORD))
-    return z >> 1
-
-
-def _scramble(z: int) -> int:
-    z = (z + _GOLDEN) & _WORD
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _WORD
-    return z ^ (z >> 31)
-
-
-def _scramble_array(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = z + np.uint64(_GOLDEN)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def permute(place: int, n: int, key: int) -> int:
-    """Element `place` of a random permutation of range(n), without making the permutation.
-
-    A Feistel network over the next even power of two; what falls outside is sent through it again.
-    """
-    half = max(3, ((n - 1).bit_length() + 1) // 2)
-    low = (1 << half) - 1
-    keys = [_scramble(key + r) for r in range(_ROUNDS)]
-    while True:
-        left, right = place >> half, place & low
-        for round_key in keys:
-            left, right = right, left ^ (_scramble(round_key ^ right) & low)
-        place = left << half | right
-        if place < n:
-            return place
 
 
 @dataclass(frozen=True)
@@ -80,6 +41,7 @@ class PlannedDataset:
         batch: clips in a micro-batch of one rank.
         weight: how often a step uses it, relative to the others; None: by the number of its batches, if all are None.
         repeat: how often a sample comes in one epoch.
+        blocks: the order in which its shards are read; None: all samples are mixed.
     """
 
     name: str
@@ -88,6 +50,7 @@ class PlannedDataset:
     batch: int
     weight: float | None = None
     repeat: int = 1
+    blocks: Blocks | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -154,9 +117,13 @@ class Plan:
 
     def _job(self, number: int, position: int) -> Job:
         """The clip at `position` in the endless order of a data set."""
-        size, repeat = self.datasets[number].size, self.datasets[number].repeat
-        epoch, place = divmod(position, size * repeat)
-        index = permute(place, size * repeat, mix(self.seed, _ORDER, number, epoch)) % size
+        size, repeat, blocks = (getattr(self.datasets[number], n) for n in ("size", "repeat", "blocks"))
+        if blocks is not None:
+            passage, place = divmod(position, size)
+            index = blocks.sample(place, mix(self.seed, _ORDER, number, passage))
+        else:
+            epoch, place = divmod(position, size * repeat)
+            index = permute(place, size * repeat, mix(self.seed, _ORDER, number, epoch)) % size
         return Job(number, index, mix(self.seed, _JOB, number, position))
 
     def replacement(self, job: Job, attempt: int) -> Job | None:
@@ -185,6 +152,7 @@ class Plan:
         return {
             "plan version": PLAN_VERSION,
             "seed": self.seed,
+            _PROCESSES: world,
             "data sets": len(self.datasets),
             **{
                 f"{what} of data set {i}": value
@@ -194,6 +162,7 @@ class Plan:
                     ("global batch", d.batch * world),
                     ("weight", str(share)),
                     ("repeat", d.repeat),
+                    ("shuffle", f"windows of {d.blocks.window} shards" if d.blocks else "all samples"),
                 )
             },
         }
@@ -202,17 +171,29 @@ class Plan:
         """Hex digest of `describe`."""
         return hashlib.sha256(json.dumps(self.describe(world)).encode()).hexdigest()
 
-    def check(self, described: dict[str, Any], world: int) -> None:
+    def check(self, described: dict[str, Any], world: int, is_elastic: bool = False) -> None:
         """Hold the description in a checkpoint against this plan.
+
+        Args:
+            described: what `describe` said when the checkpoint was made.
+            world: number of processes now.
+            is_elastic: that number may be another one; the global batch must not, so the order of samples stays.
 
         Raises:
             DataError: they differ, so continuing would repeat some samples and leave out others.
         """
         now = self.describe(world)
+        names = dict.fromkeys([*described, *now])
+        differing = [name for name in names if described.get(name) != now.get(name)]
+        if differing == [_PROCESSES] and not is_elastic:
+            raise DataError(
+                f"the checkpoint was made by {described[_PROCESSES]} processes, now there are {world}; as the global "
+                "batch is the same, data.resume=elastic continues with the same samples in the same global order"
+            )
         differences = [
             f"{name} was {described.get(name, 'not there')}, is {now.get(name, 'not there')}"
-            for name in dict.fromkeys([*described, *now])
-            if described.get(name) != now.get(name)
+            for name in differing
+            if name != _PROCESSES
         ]
         if differences:
             raise DataError(
@@ -247,10 +228,13 @@ class _Counts:
 
     def _draws(self, block: int) -> NDArray[np.int64]:
         if self._block[0] != block:
+            # Random in order, but spread evenly over every group: shares are met soon, not only in the long run.
             steps = np.arange(block * BLOCK, (block + 1) * BLOCK, dtype=np.uint64)
-            uniform = _scramble_array(np.uint64(self._key) ^ _scramble_array(steps)) >> np.uint64(
-                64 - _DRAW_BITS
-            )
+            drawn = scramble(np.uint64(self._key) ^ scramble(steps)).reshape(-1, 1 << _GROUP_BITS)
+            ranks = drawn.argsort(1).argsort(1).astype(np.uint64)
+            rest = _DRAW_BITS - _GROUP_BITS
+            offsets = scramble(drawn[:, :1]) >> np.uint64(64 - rest)  # one for all of a group
+            uniform = (ranks << np.uint64(rest) | offsets).ravel()
             self._block = (block, np.searchsorted(self._bounds, uniform, side="right"))
         return self._block[1]
 

@@ -54,6 +54,11 @@ class RawClip:
     frames: RawFrames
     rest: Clip
 
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Of its objects."""
+        return self.rest.object_ids
+
 
 @dataclass(frozen=True)
 class RawBatch:

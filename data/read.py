@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from data.augment import AugmentConfig, augment
 from data.clip import Clip, ClipBatch, DataError, collate
+from data.config import Stage
 from data.decode import decode_frames, decode_masklet, read_masks
 from data.index import Sample, ShardIndex
-from data.plan import Job, Plan, mix
+from data.order import mix
+from data.plan import Job, Plan
 from data.quarantine import MAX_REPLACEMENTS, BadSample, SampleError
 from data.raw import RawBatch, RawClip, collate_raw
 from data.rle import area
@@ -23,6 +25,15 @@ from data.sample import SamplingConfig, TooFewFrames, choose
 from data.shard import MASKS
 
 _SAMPLING, _AUGMENT, _CLIP = range(1, 4)  # one stream of random numbers for each purpose
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one clip may have at most; None: what its data set allows."""
+
+    frames: int | None = None
+    stride_max: int | None = None
+    objects: int = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,12 @@ class ClipReader:
     augment: AugmentConfig
     is_raw: bool = False
 
-    def read(self, job: Job, most_frames: int | None = None) -> Clip | RawClip:
-        """The clip of a job, of at most `most_frames` frames.
+    def read(self, job: Job, limits: Limits | None = None) -> Clip | RawClip:
+        """The clip of a job.
+
+        Args:
+            job: which sample, and all that is random.
+            limits: tighter than the data set's own.
 
         Raises:
             SampleError: the sample is damaged, or no clip can be cut from it.
@@ -57,9 +72,13 @@ class ClipReader:
         masks = read_masks(self.index, job.index)
         visible = self._visible(sample, masks) if self.sampling.min_area else sample.visible
         seed = mix(job.seed, _SAMPLING)
-        length = min(self.frames, most_frames or self.frames)
+        limits = limits or Limits()
+        length = min(self.frames, limits.frames or self.frames)
+        sampling = self.sampling
+        if limits.stride_max:
+            sampling = replace(sampling, stride_max=min(sampling.stride_max, limits.stride_max))
         try:
-            chosen = choose(visible, length, self.max_objects, self.sampling, seed)
+            chosen = choose(visible, length, min(self.max_objects, limits.objects), sampling, seed)
         except DataError as error:
             member = sample.media if isinstance(error, TooFewFrames) else MASKS
             raise SampleError(str(error), sample.shard, sample.key, member) from error
@@ -110,39 +129,51 @@ class Delivery:
 class MicroBatches(torch.utils.data.Dataset[Delivery]):
     """The micro-batches of one rank, by their number.
 
-    `readers` has one entry for each data set of the plan; `stages` are (until, frames): clips have at most `frames`
-    frames before micro-batch `until`.
+    `readers` has one entry for each data set of the plan; `stages` limit the clips of the first micro-batches;
+    `max_objects` is that of a micro-batch.
     """
 
     plan: Plan
     readers: tuple[ClipReader, ...]
     rank: int
     world: int
-    stages: tuple[tuple[int, int], ...] = ()
+    stages: tuple[Stage, ...] = ()
+    max_objects: int = 1 << 30
 
-    def most_frames(self, step: int) -> int | None:
-        """The longest clip that micro-batch `step` may hold, if there is a limit."""
-        return next((frames for until, frames in self.stages if step < until), None)
+    def _limits(self, step: int) -> Limits:
+        """What the stage of micro-batch `step` allows."""
+        stage = next((stage for stage in self.stages if step < stage.until), None)
+        return Limits(stage.frames, stage.stride_max) if stage else Limits()
 
     def __getitem__(self, step: int) -> Delivery:
         """Micro-batch `step`; the same in any process, at any time."""
         bad: list[BadSample] = []
         with _one_thread():
             try:
-                clips = [self._read(job, step, bad) for job in self.plan.jobs(step, self.rank, self.world)]
+                clips = self._clips(step, bad)
             except DataError as error:
                 return Delivery(None, tuple(bad), str(error))
         put_together: Any = collate_raw if isinstance(clips[0], RawClip) else collate
         return Delivery(put_together(clips, step, skipped=len(bad)), tuple(bad))
 
-    def _read(self, job: Job, step: int, bad: list[BadSample]) -> Clip | RawClip:
+    def _clips(self, step: int, bad: list[BadSample]) -> list[Clip | RawClip]:
+        """The clips of micro-batch `step`, together of at most `max_objects` objects."""
+        jobs, left = self.plan.jobs(step, self.rank, self.world), self.max_objects
+        clips = []
+        for waiting, job in zip(range(len(jobs) - 1, -1, -1), jobs, strict=True):
+            limits = replace(self._limits(step), objects=left - waiting)
+            clips.append(self._read(job, step, limits, bad))
+            left -= len(clips[-1].object_ids)
+        return clips
+
+    def _read(self, job: Job, step: int, limits: Limits, bad: list[BadSample]) -> Clip | RawClip:
         """The clip of `job`, or of the first of its replacements that can be read."""
         reader, name = self.readers[job.dataset], self.plan.datasets[job.dataset].name
         current: Job | None = job
         tried = 0
         while current is not None:
             try:
-                return reader.read(current, self.most_frames(step))
+                return reader.read(current, limits)
             except SampleError as error:
                 bad.append(
                     BadSample(name, current.index, error.shard, error.key, error.member, str(error), step)

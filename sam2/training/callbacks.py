@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from data.plan import mix
+from data.order import mix
 from sam2.peak_memory import memory_gb
 from sam2.training.metrics import MetricsFile
 

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import torch
 
 from data.augment import AugmentConfig
 from data.clip import ClipBatch, DataError
-from data.config import DataConfig, DatasetConfig
+from data.config import DataConfig, DatasetConfig, Stage
 from data.held_out import HeldOutVideo
 from data.module import ClipDataModule
 from data.raw import RawBatch
@@ -352,3 +353,54 @@ def test_auto_leaves_frames_to_workers_where_there_is_no_gpu(shards):
     assert raw.frames[0].pixels.shape == (2, 32, 64, 3)
     with pytest.raises(DataError, match="warp_on is 'gpu'; choose auto, worker or device"):
         module(shards, warp_on="gpu")
+
+
+def test_a_batch_never_has_more_objects_than_it_may(shards):
+    parts = {"root": shards / "images", "batch": 3, "image_max_objects": 2}
+    free = take(module(shards, **parts), 6)
+    tight = take(module(shards, batch_max_objects=4, **parts), 6)
+    assert [batch.masks.shape[1] for batch in free] == [6] * 6
+    assert [batch.masks.shape[1] for batch in tight] == [4] * 6
+    for one, other in zip(free, tight, strict=True):
+        assert torch.equal(one.frames, other.frames)  # the same samples and changes
+        assert set(other.video_of_object.tolist()) == {0, 1, 2}  # none without an object
+    with pytest.raises(DataError, match="batch_max_objects is 2; it must be 3 or more"):
+        module(shards, batch_max_objects=2, **parts)
+
+
+def test_shards_are_read_in_windows_and_each_sample_comes_once(shards):
+    data = module(shards, shuffle="shards", shuffle_window=2, batch=1)
+    assert data.plan.datasets[0].blocks.shard_sizes == tuple(np.bincount(data.indexes[0].columns.shard))
+    names = [batch.sources[0].partition(", frame")[0] for batch in take(data, 10)]
+    assert len(set(names)) == 10
+    in_shards = list(dict.fromkeys(name.partition(",")[0] for name in names))
+    first_two = [name for name in names if name.partition(",")[0] in in_shards[:2]]
+    assert names[: len(first_two)] == first_two
+
+
+def test_a_checkpoint_of_two_processes_continues_on_one_if_that_is_allowed(shards):
+    two = module(shards, batch=2)
+    state = {"consumed": 3, "plan": two.plan.describe(2)}
+    with pytest.raises(DataError, match=r"made by 2 processes, now there are 1; .*data\.resume=elastic"):
+        module(shards, batch=4).load_state_dict(state)
+    one = module(shards, batch=4, resume="elastic")
+    one.load_state_dict(state)
+    (batch,) = take(one, 1)
+    assert batch.step == 3
+    names = {one.indexes[0][job.index].key for rank in (0, 1) for job in two.plan.jobs(3, rank, 2)}
+    assert {source.split('"')[1] for source in batch.sources} == names
+
+
+def test_a_stage_limits_strides(shards):
+    sampling = SamplingConfig(stride_max=3)
+    stage = Stage(until=8, frames=2, stride_max=1)
+    spans = {}
+    for name, curriculum in (("free", ()), ("tight", (stage,))):
+        data = module(shards, sampling=sampling, curriculum=curriculum)
+        sources = [source for batch in take(data, 8) for source in batch.sources]
+        spans[name] = {
+            int(b) - int(a) for a, b in (re.search(r"frames (\d+) to (\d+)", s).groups() for s in sources)
+        }
+    assert spans["tight"] == {1} and spans["free"] == {1, 2, 3}
+    with pytest.raises(DataError, match="stride_max=1 is below sampling.stride_min=2"):
+        module(shards, sampling=SamplingConfig(2, 3), curriculum=(stage,))

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.clip import DataError
-from data.plan import BLOCK, Plan, PlannedDataset, permute
+from data.order import Blocks, permute
+from data.plan import BLOCK, Plan, PlannedDataset
 
 
 def videos(size=10, batch=2, **more):
@@ -134,13 +135,13 @@ def test_replacements_are_other_samples_and_run_out_when_all_were_tried():
 def test_a_plan_is_refused_with_the_setting_that_differs():
     plan = Plan((videos(batch=4), images()), seed=1)
     described = plan.describe(world=2)
-    Plan((videos(batch=8), images(batch=8)), 1).check(described, world=1)  # the same global batch
+    plan.check(described, world=2)
     with pytest.raises(
         DataError, match=r"seed was 1, is 2.*run from its weights: run_id=NAME model\.checkpoint="
     ):
         Plan((videos(batch=4), images()), 2).check(described, world=2)
     with pytest.raises(DataError, match=r"global batch of data set 0 was 8, is 12"):
-        plan.check(described, world=3)
+        plan.check(described, world=3, is_elastic=True)
     with pytest.raises(DataError, match=r"index of data set 1 was bb, is cc"):
         Plan((videos(batch=4), PlannedDataset("images", 30, "cc", 4)), 1).check(described, world=2)
     with pytest.raises(DataError, match=r"data sets was 2, is 1"):
@@ -171,3 +172,66 @@ def test_a_plan_that_cannot_be_is_refused(datasets, message):
 def test_a_data_set_that_cannot_be_is_refused(bad):
     with pytest.raises(DataError, match="data set videos"):
         PlannedDataset(**{"name": "videos", "size": 1, "fingerprint": "", "batch": 1} | bad)
+
+
+def test_another_number_of_processes_needs_the_same_global_batch_and_permission():
+    described = Plan((videos(batch=4), images(batch=4)), seed=1).describe(world=2)
+    alone = Plan((videos(batch=8), images(batch=8)), 1)
+    with pytest.raises(DataError, match=r"made by 2 processes, now there are 1; .*data\.resume=elastic"):
+        alone.check(described, world=1)
+    alone.check(described, world=1, is_elastic=True)
+    with pytest.raises(DataError, match="global batch of data set 1 was 8, is 4"):
+        Plan((videos(batch=8), images(batch=4)), 1).check(described, world=1, is_elastic=True)
+
+
+@settings(deadline=None, max_examples=40)
+@given(weights=st.lists(st.floats(0.01, 1), min_size=2, max_size=5), seed=st.integers(0, 2**40))
+def test_ten_thousand_steps_use_the_data_sets_by_their_weights_within_a_percent(weights, seed):
+    plan = Plan(tuple(videos(weight=w) for w in weights), seed)
+    for start in (0, 54_321):
+        used = np.array(plan.used(start + 10_000)) - plan.used(start)
+        assert np.abs(used / 10_000 - np.array(weights) / sum(weights)).max() < 0.01
+
+
+def test_the_kinds_of_neighbouring_steps_are_independent_enough():
+    """No pattern: after a step of either kind the next is a video about as often as any."""
+    plan = Plan((videos(weight=0.5), images(weight=0.5)), seed=4)
+    kinds = np.array([plan.dataset(step) for step in range(20_000)])
+    assert abs(np.corrcoef(kinds[:-1], kinds[1:])[0, 1]) < 0.02
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    window=st.integers(1, 5),
+    batch=st.integers(1, 4),
+    world=st.integers(1, 8),
+    repeat=st.integers(1, 2),
+    seed=st.integers(0, 2**40),
+)
+def test_blocks_hold_every_sample_once_and_few_shards_at_a_time(sizes, window, batch, world, repeat, seed):
+    size, shard_of = sum(sizes), np.repeat(np.arange(len(sizes)), sizes)
+    plan = Plan((videos(size, batch, repeat=repeat, blocks=Blocks(tuple(sizes), window)),), seed)
+    steps = -(-2 * repeat * size // (batch * world))
+    order = [job.index for step in range(steps) for job in everyone(plan, step, world)][: 2 * repeat * size]
+    for start in range(0, len(order), size):
+        passage = order[start : start + size]
+        assert sorted(passage) == list(range(size))
+        shards = list(dict.fromkeys(shard_of[passage].tolist()))
+        at = 0
+        for k in range(0, len(shards), window):
+            inside = set(shards[k : k + window])
+            count = sum(sizes[shard] for shard in inside)
+            assert set(shard_of[passage[at : at + count]]) == inside
+            at += count
+
+
+def test_blocks_come_in_another_order_every_epoch_and_cost_nothing_at_scale():
+    blocks = Blocks((100,) * 20_000, 32)
+    plan = Plan((videos(2_000_000, 4, blocks=blocks),), seed=1)
+    start = time.perf_counter()
+    first = [job.index for step in range(500) for job in plan.jobs(step, 0, 1)]
+    assert time.perf_counter() - start < 5
+    assert len({index // 100 for index in first}) <= 32
+    later = [plan.jobs(500_000 + step, 0, 1)[0].index for step in range(10)]
+    assert {index // 100 for index in later} != {index // 100 for index in first}

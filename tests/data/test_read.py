@@ -8,6 +8,7 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from data.augment import AugmentConfig
+from data.config import Stage
 from data.plan import Job, Plan, PlannedDataset
 from data.quarantine import SampleError
 from data.read import ClipReader, MicroBatches
@@ -77,9 +78,9 @@ def test_images_are_clips_of_one_frame(tmp_path):
 
 
 def test_a_curriculum_shortens_the_clips_of_the_first_steps(videos):
-    grown = replace(batches(videos), stages=((2, 1), (4, 2)))
+    grown = replace(batches(videos), stages=(Stage(2, 1), Stage(4, 2)))
     assert [len(grown[step].batch.frames) for step in range(6)] == [1, 1, 2, 2, 3, 3]
-    longer = replace(batches(videos), stages=((9, 8),))
+    longer = replace(batches(videos), stages=(Stage(9, 8),))
     assert len(longer[0].batch.frames) == 3
 
 
