@@ -10,8 +10,7 @@ from pathlib import Path
 
 import typer
 
-from sam2.cli.eval import OptionError
-from sam2.cli.eval_run import failed
+from sam2.cli.eval_options import OptionError, failed, refuse_to_overwrite
 
 
 def compare_files(
@@ -52,9 +51,6 @@ def _check(files: list[Path], out: Path | None, overwrite: bool) -> None:
         raise OptionError(f"{files[0]} is alone; name the files to compare with it, too")
     if out is None:
         return
-    if out.is_dir():
-        raise OptionError(f"{out} is a folder, expected the name of a file to write")
     if out.resolve() in {path.resolve() for path in files}:
         raise OptionError(f"{out} is one of the files to compare; choose another name")
-    if out.exists() and not overwrite:
-        raise OptionError(f"{out} exists; choose another name or add --overwrite")
+    refuse_to_overwrite([out], overwrite)

@@ -7,23 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sam2.cli.eval_options import (
-    Checkpoint,
-    Dataset,
-    Device,
-    FramesFolder,
-    ModelName,
-    Overwrite,
-    PolicyName,
-    Precision,
-    Root,
-    Sequences,
-    Share,
-    Size,
-    Unofficial,
-    failed,
-    one_line_for_mistakes,
-)
+from sam2.cli.eval_options import failed, options_of, run_model
+from sam2.training.evaluation_config import BenchmarkConfig
 
 EPILOG = (
     "Examples:\n\n`sam2 eval run sam2.1_hiera_tiny.pt --dataset davis2017 --root DAVIS`"
@@ -32,67 +17,14 @@ EPILOG = (
 )
 
 
-def run(
-    checkpoint: Checkpoint,
-    dataset: Dataset,
-    root: Root = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for masks and results; by default in runs/eval."),
-    ] = None,
-    prompt: Annotated[
-        str,
-        typer.Option(metavar="KIND", help="mask, box, click1, click3 or click5, on an object's first frame."),
-    ] = "mask",
-    policy: PolicyName = "reference",
-    model: ModelName = None,
-    size: Size = None,
-    precision: Precision = None,
-    device: Device = None,
-    max_rows: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Objects that go through the model together; bounds memory."),
-    ] = None,
-    frames: FramesFolder = None,
-    sequences: Sequences = None,
-    unofficial: Unofficial = False,
-    share: Share = None,
-    workers: Annotated[int, typer.Option(metavar="N", help="Processes that score.")] = 1,
-    overwrite: Overwrite = False,
-) -> None:
+@options_of(BenchmarkConfig)
+def run(settings: BenchmarkConfig) -> None:
     """Follow every object of a benchmark from its first frame, write the masks, score them.
 
     OUT then has masks/ as the benchmark's own tool or server wants them, results.json, and a zip file where a server
     takes one. The same command goes on where a killed one stopped. Sharing the videos changes no number.
     """
-    with one_line_for_mistakes("videos"):
-        from rich.console import Console
-
-        from sam2.training.benchmark_job import run_benchmark
-        from sam2.training.evaluation_config import BenchmarkConfig
-        from sam2.training.typed import from_mapping
-
-        given = {
-            "checkpoint": checkpoint,
-            "dataset": dataset,
-            "root": root,
-            "out": out,
-            "model": model,
-            "prompt": prompt,
-            "policy": policy,
-            "image_size": size,
-            "precision": precision,
-            "device": device,
-            "max_rows": max_rows,
-            "frames": frames,
-            "sequences": sequences,
-            "unofficial": unofficial,
-            "share": share,
-            "workers": workers,
-            "overwrite": overwrite,
-        }
-        config = from_mapping(BenchmarkConfig, given)
-        run_benchmark(config, Console(highlight=False, markup=False, soft_wrap=True))
+    run_model(settings, "videos")
 
 
 def make(

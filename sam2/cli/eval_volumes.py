@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from sam2.cli.eval_options import Resamples, Seed, failed
+from sam2.cli.eval_options import failed, options_of, refuse_to_overwrite, scoring
 from sam2.cli.sequence_names import sequence_names
 from sam2.counted import counted
+from sam2.training.evaluation_config import Intervals
+from sam2.training.option import Option
 
 EPILOG = (
     "Examples:\n\n`sam2 eval volumes --gt truth --pred masks --spacing 5,0.8,0.8 --tolerance 2`"
@@ -18,25 +21,36 @@ EPILOG = (
 )
 
 
-def volumes(
-    gt: Annotated[Path, typer.Option(metavar="DIR", help="Ground truth, one folder a sequence.")],
-    pred: Annotated[Path, typer.Option(metavar="DIR", help="Predictions, laid out as the ground truth.")],
+@dataclass(frozen=True, kw_only=True)
+class VolumesOptions(Intervals):
+    """What to score, and how."""
+
+    PANEL: ClassVar[str | None] = None
+
+    gt: Annotated[Path, Option("DIR", "Ground truth, one folder a sequence.")]
+    pred: Annotated[Path, Option("DIR", "Predictions, laid out as the ground truth.")]
     spacing: Annotated[
-        str,
-        typer.Option(metavar="Z,Y,X", help="Millimetres from slice to slice, row to row, column to column."),
-    ] = "1,1,1",
-    tolerance: Annotated[
-        float, typer.Option(metavar="MM", help="How far apart surfaces may lie for NSD, in millimetres.")
-    ] = 1.0,
-    sequences: Annotated[
-        str | None, typer.Option(metavar="FILE|A,B", help="Score these alone: a file of names, or names.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers as JSON.")] = None,
-    rows: Annotated[int, typer.Option(min=0, help="How many objects to show at most, worst first.")] = 25,
-    seed: Seed = 0,
-    resamples: Resamples = 2000,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
-) -> None:
+        str, Option("Z,Y,X", "Millimetres from slice to slice, row to row, column to column.")
+    ] = "1,1,1"
+    tolerance: Annotated[float, Option("MM", "How far apart surfaces may lie for NSD, in millimetres.")] = 1.0
+    sequences: Annotated[str | None, Option("FILE|A,B", "Score these alone: a file of names, or names.")] = (
+        None
+    )
+    out: Annotated[Path | None, Option("FILE", "Write all numbers as JSON.")] = None
+    rows: Annotated[int, Option("N", "How many objects to show at most, worst first.")] = 25
+    overwrite: Annotated[bool, Option(None, "Replace a file that exists.")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise ValueError(f"--tolerance {self.tolerance:g}: expected millimetres, 0 or more")
+        if self.rows < 0:
+            raise ValueError(f"--rows {self.rows}: expected 0 or more")
+        refuse_to_overwrite([] if self.out is None else [self.out], self.overwrite)
+
+
+@options_of(VolumesOptions)
+def volumes(options: VolumesOptions) -> None:
     """Dice, HD95, NSD and Boundary IoU of the volumes in PRED against those in GT.
 
     Both are folders of `SEQUENCE/FRAME.png`, palette images whose indices are object ids (or
@@ -44,38 +58,23 @@ def volumes(
     silence: what does not fit stops with the file's name.
     """
     try:
-        from sam2.evaluation.volumes import VolumeRules
-
-        steps = _spacing(spacing)
-        if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise ValueError(f"--tolerance {tolerance:g}: expected millimetres, 0 or more")
-        if out is not None and out.is_dir():
-            raise ValueError(f"{out} is a folder, expected the name of a file to write")
-        if out is not None and out.exists() and not overwrite:
-            raise ValueError(f"{out} exists; choose another name or add --overwrite")
-        rules, only = VolumeRules(steps, tolerance), sequence_names(sequences)
+        spacing, only = _spacing(options.spacing), sequence_names(options.sequences)
     except (ValueError, OSError) as error:
         raise failed(error, 2) from error
-    try:
+    with scoring():
         from rich.console import Console
 
-        from sam2.evaluation.uncertainty import Bootstrap
-        from sam2.evaluation.volumes import evaluate_volumes
+        from sam2.evaluation.volumes import VolumeRules, evaluate_volumes
         from sam2.evaluation.volumes_card import table, write_json
 
+        rules = VolumeRules(spacing, options.tolerance)
         with counted("scoring", "slices") as progress:
-            how = Bootstrap(resamples=resamples, seed=seed)
-            found = evaluate_volumes(rules, gt, pred, only, progress, how)
-        if out:
-            write_json(out, found)
-    except (ValueError, OSError) as error:
-        raise failed(error, 1) from error
-    except KeyboardInterrupt as error:
-        typer.echo("stopped; nothing was written", err=True)
-        raise typer.Exit(130) from error
+            found = evaluate_volumes(rules, options.gt, options.pred, only, progress, options.how)
+        if options.out:
+            write_json(options.out, found)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
-    Console(highlight=False, markup=False).print(table(found, rows))
+    Console(highlight=False, markup=False).print(table(found, options.rows))
 
 
 def _spacing(words: str) -> tuple[float, float, float]:

@@ -142,7 +142,9 @@ def test_the_table_has_the_worst_objects_first_and_says_what_is_left(root: Path)
         (("--spacing", "1,1"), "three numbers"),
         (("--spacing", "1,a,1"), "three numbers"),
         (("--spacing", "1,0,1"), "above 0"),
-        (("--tolerance", "nan"), "0 or more"),
+        (("--tolerance", "nan"), "tolerance: expected a number, got nan"),
+        (("--tolerance", "-1"), "0 or more"),
+        (("--rows", "-1"), "0 or more"),
         (("--sequences", "none.txt"), "no file"),
     ],
 )
