@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from data.clip import DataError
 
@@ -23,9 +23,19 @@ def inside(root: Path, name: Any, where: str, base: Path | None = None) -> Path:
     Raises:
         DataError: no text, empty, absolute, or it leaves `root`.
     """
-    good = isinstance(name, str) and name.isprintable() and 0 < len(name) < _MOST_LETTERS
-    if good and not name.startswith("/") and "\\" not in name and not PureWindowsPath(name).drive:
+    if _is_name(name) and not name.startswith("/") and "\\" not in name and not PureWindowsPath(name).drive:
         path = Path(os.path.normpath((base or root) / name))
-        if Path(os.path.normpath(root)) in path.parents:
+        # absolute: ".", too, counts as a parent of "../x"
+        if Path(os.path.abspath(root)) in Path(os.path.abspath(path)).parents:
             return path
     raise DataError(f"{where}: {str(name)[:80]!r} is not a relative path inside {root}; correct it")
+
+
+def _is_name(name: Any) -> TypeGuard[str]:
+    """Whether a file may be called so: text without control characters that the file system can express."""
+    if not isinstance(name, str) or not 0 < len(name) < _MOST_LETTERS:
+        return False
+    try:
+        return min(os.fsencode(name)) >= ord(" ")
+    except UnicodeEncodeError:  # half a character
+        return False

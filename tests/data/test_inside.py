@@ -1,5 +1,7 @@
 """Paths in files of others."""
 
+from pathlib import Path
+
 import pytest
 
 from data.clip import DataError
@@ -7,7 +9,7 @@ from data.inside import inside
 
 
 def test_a_path_inside_is_that_path(tmp_path):
-    assert inside(tmp_path, "a/b c/ü.jpg", "x.json") == tmp_path / "a/b c/ü.jpg"
+    assert inside(tmp_path, "a/b\u00a0c/ü.jpg", "x.json") == tmp_path / "a/b\u00a0c/ü.jpg"
     assert inside(tmp_path, "../c.jpg", "x.json", tmp_path / "a" / "b") == tmp_path / "a" / "c.jpg"
 
 
@@ -22,6 +24,7 @@ def test_a_path_inside_is_that_path(tmp_path):
         ".",
         "..",
         "C:/x",
+        "a\ud800",
         "a\\..\\x",
         "a\0b",
         "a\nb",
@@ -39,3 +42,13 @@ def test_neither_a_base_nor_a_folder_with_a_like_name_lets_a_path_out(tmp_path):
     for name, base in (("../../x", "a"), ("../root-two/x", ".")):
         with pytest.raises(DataError):
             inside(tmp_path / "root", name, "x.json", tmp_path / "root" / base)
+
+
+@pytest.mark.parametrize("root", [".", "..", "a", "./a/../a"])
+def test_the_folder_may_be_relative(tmp_path, monkeypatch, root):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert inside(Path(root), "b/c", "x.json").resolve() == (tmp_path / "here" / root / "b" / "c").resolve()
+    for name in ("../b", "../../b", "b/../../c", ".", ".."):
+        with pytest.raises(DataError):
+            inside(Path(root), name, "x.json")
