@@ -14,6 +14,7 @@ from data.media import IMAGE_SUFFIXES
 KINDS = ("auto", "labels", "binary", "objects")
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # the others change values
 _VOID = 255
+_MANY = 50  # ids in 8 bits; far more than people draw
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ def _without_doubt(table: MaskTable, kind: str, folder: Path) -> MaskTable:
         return table
     if kind == "auto" and len(ids) == 1:
         return replace(table, object_ids=(1,))
+    if len(ids) > _MANY:
+        raise DataError(
+            f"{folder}: has {len(ids)} ids up to {_VOID}, as masks with blurred edges have; save masks without "
+            "smoothing, or say ignore=[] if these are ids"
+        )
     others = ", ".join(str(i) for i in ids[:4] if i != _VOID)
     beside = f" beside {others}{', ...' if len(ids) > 5 else ''}" if others else ""
     raise DataError(

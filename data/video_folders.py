@@ -31,13 +31,13 @@ def parse(text: str, option: str, root: Path) -> Pattern:
 
 
 def complete(parts: Pattern, root: Path) -> Pattern:
-    """A plain folder name as a pattern: NAME/VIDEO if ROOT has NAME, NAME alone if it holds images, else VIDEO/NAME."""
+    """A plain folder name as a pattern: NAME/VIDEO if ROOT has NAME, NAME if that has only images, else VIDEO/NAME."""
     if VIDEO in parts:
         return parts
     folder = root.joinpath(*parts)
     if not folder.is_dir():
         return (VIDEO, *parts)
-    return parts if images_in(folder) else (*parts, VIDEO)
+    return parts if images_in(folder) and not folders_in(folder) else (*parts, VIDEO)
 
 
 def alike(parts: Pattern, pattern: Pattern) -> Pattern:

@@ -130,6 +130,25 @@ def test_whether_255_is_void_must_be_said(tmp_path):
         assert_are(clip.masks, expected)
 
 
+def test_blurred_masks_are_not_taken_for_many_objects(tmp_path):
+    write_frames(tmp_path / "in" / "a" / "frames", range(4))
+    edge = np.linspace(0, 255, 60).astype(np.uint8)
+    values = np.zeros((32, 48), np.uint8)
+    values[4:14, 4:10], values[14:24, 4:10] = edge.reshape(10, 6), 255
+    for k in range(4):
+        save(tmp_path / "in" / "a" / "masks" / f"{k:05d}.png", values)
+    (message,) = skipped("frames", tmp_path / "in", tmp_path / "out")
+    assert "masks: has 59 ids up to 255, as masks with blurred edges have" in message
+    (message,) = skipped("frames", tmp_path / "in", tmp_path / "out", kind="binary")
+    assert "it is blurred" in message
+
+
+def test_a_stray_picture_does_not_make_many_videos_one(tmp_path):
+    write_video(tmp_path / "in")
+    save(tmp_path / "in" / "frames" / "thumbnail.jpg", IDS[0])
+    assert list(convert_from("frames", tmp_path / "in", tmp_path / "out")) == ["bear"]
+
+
 def test_colours_instead_of_ids_and_blurred_masks_are_refused(tmp_path):
     write_video(tmp_path / "in")
     path = tmp_path / "in" / "masks" / "bear" / "00000.png"
