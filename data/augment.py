@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from data.clip import DataError
 from data.colour import Colour, colour_table
 from data.decode import Masklet
+from data.mosaic import Mosaic
 from data.raw import RawFrames
 from data.warp import Geometry, warp_masks
 
@@ -42,6 +44,9 @@ class AugmentConfig:
         frame_brightness: as `brightness`, drawn for each frame on its own.
         frame_contrast: as `contrast`, for each frame.
         frame_saturation: as `saturation`, for each frame.
+        frame_degrees: as `degrees`, drawn for each frame on its own, after the clip's.
+        frame_shear: as `shear`, for each frame.
+        mosaic: probability of four small copies side by side, one of which holds the objects.
     """
 
     horizontal_flip: float = 0.5
@@ -58,10 +63,14 @@ class AugmentConfig:
     frame_brightness: float = 0.1
     frame_contrast: float = 0.05
     frame_saturation: float = 0.05
+    frame_degrees: float = 0.0
+    frame_shear: float = 0.0
+    mosaic: float = 0.0
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            value, most = getattr(self, f.name), {"degrees": 180.0, "shear": 80.0}.get(f.name, 1.0)
+            kind = f.name.removeprefix("frame_")
+            value, most = getattr(self, f.name), {"degrees": 180.0, "shear": 80.0}.get(kind, 1.0)
             if not 0 <= value <= most:
                 raise DataError(f"{f.name} is {value}; it must be from 0 to {most:g}")
 
@@ -72,6 +81,7 @@ class Augmentation:
 
     geometry: Geometry
     colours: tuple[Colour, ...]
+    mosaic: Mosaic | None
 
 
 def draw(config: AugmentConfig, frames: int, seed: int) -> Augmentation:
@@ -91,7 +101,14 @@ def draw(config: AugmentConfig, frames: int, seed: int) -> Augmentation:
     shared += [("saturation", 0.0)] if rng.random() < config.grayscale else []
     ranges = (config.frame_brightness, config.frame_contrast, config.frame_saturation)
     colours = tuple(Colour(tuple(order), (*shared, *_jitter(rng, *ranges))) for _ in range(frames))
-    return Augmentation(Geometry(flip_x, flip_y, transpose, affine if is_affine else None), colours)
+    widths = (config.frame_degrees, config.frame_shear)
+    turns = tuple((rng.uniform(-widths[0], widths[0]), rng.uniform(-widths[1], widths[1])) for _ in colours)
+    cell, mirrored = rng.randrange(4), tuple(rng.random() < 0.5 for _ in range(4))
+    mosaic = Mosaic(cell, cast(Any, mirrored)) if rng.random() < config.mosaic else None
+    geometry = Geometry(
+        flip_x, flip_y, transpose, affine if is_affine else None, turns if any(widths) else ()
+    )
+    return Augmentation(geometry, colours, mosaic)
 
 
 def _jitter(
@@ -123,11 +140,16 @@ def augment(
         frames, and masks (T, O, size, size) bool.
     """
     drawn = draw(config, len(frames), seed)
-    masks = warp_masks(masklets, drawn.geometry, size)
-    if drawn.geometry.affine is not None and _loses_object(masklets, masks):
-        drawn = replace(drawn, geometry=drawn.geometry.without_affine())
-        masks = warp_masks(masklets, drawn.geometry, size)
-    return RawFrames(torch.from_numpy(frames), drawn.geometry, colour_table(drawn.colours), size), masks
+    geometry, mosaic = drawn.geometry, drawn.mosaic
+    if mosaic and size % 2:
+        raise DataError(f"a mosaic needs a model of even size, not {size}; set data.augment.mosaic=0")
+    side = size // 2 if mosaic else size
+    masks = warp_masks(masklets, geometry, side)
+    if geometry.is_turned and _loses_object(masklets, masks):
+        geometry = geometry.without_affine()
+        masks = warp_masks(masklets, geometry, side)
+    pixels = RawFrames(torch.from_numpy(frames), geometry, colour_table(drawn.colours), size, mosaic)
+    return pixels, mosaic.masks(masks) if mosaic else masks
 
 
 def _loses_object(masklets: Sequence[Masklet], masks: Tensor) -> bool:

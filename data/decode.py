@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import decord
@@ -45,6 +45,10 @@ class Masklet:
     def areas(self) -> NDArray[np.int64]:
         """(T,) pixels of each mask."""
         return self.crop.sum((1, 2), dtype=np.int64)
+
+    def frame(self, t: int) -> Masklet:
+        """Frame `t` alone."""
+        return replace(self, crop=self.crop[t : t + 1])
 
     def paste(self, canvas: NDArray[np.generic], frame: int, value: int) -> None:
         """Write `value` where the object is in `frame` into a picture of its own size."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data.clip import Clip, ClipBatch, collate
+from data.mosaic import Mosaic
 from data.warp import Geometry, warp_frames
 
 
@@ -25,16 +26,20 @@ class RawFrames:
         geometry: where they go.
         colours: (T, 3, 6) float32, see `data.colour.colour_table`; None: colours stay.
         size: side of the model's square, pixels.
+        mosaic: what the square is put together of; None: of one copy.
     """
 
     pixels: Tensor
     geometry: Geometry
     colours: Tensor | None
     size: int
+    mosaic: Mosaic | None = None
 
     def finish(self) -> Tensor:
         """(T, 3, size, size) uint8, on the device where `pixels` is."""
-        return warp_frames(self.pixels, self.geometry, self.colours, self.size)
+        if self.mosaic is None:
+            return warp_frames(self.pixels, self.geometry, self.colours, self.size)
+        return self.mosaic.frames(warp_frames(self.pixels, self.geometry, self.colours, self.size // 2))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> RawFrames:
         """The same on another device."""

@@ -21,7 +21,7 @@ from data.plan import Job, Plan
 from data.quarantine import MAX_REPLACEMENTS, BadSample, SampleError
 from data.raw import RawBatch, RawClip, collate_raw
 from data.rle import area
-from data.sample import SamplingConfig, TooFewFrames, choose
+from data.sample import SamplingConfig, TooFewFrames, admitted, choose
 from data.shard import MASKS
 
 _SAMPLING, _AUGMENT, _CLIP = range(1, 4)  # one stream of random numbers for each purpose
@@ -70,7 +70,7 @@ class ClipReader:
         """
         sample = self.index[job.index]
         masks = read_masks(self.index, job.index)
-        visible = self._visible(sample, masks) if self.sampling.min_area else sample.visible
+        visible = self._visible(job.index, sample, masks)
         seed = mix(job.seed, _SAMPLING)
         limits = limits or Limits()
         length = min(self.frames, limits.frames or self.frames)
@@ -94,15 +94,20 @@ class ClipReader:
         )
         return RawClip(frames, clip) if self.is_raw else clip
 
-    def _visible(self, sample: Sample, masks: list[list[str]]) -> NDArray[np.bool_]:
-        """Objects that are large enough, (O, N)."""
-        height, width = sample.height, sample.width
-        least = self.sampling.min_area * height * width
+    def _visible(self, i: int, sample: Sample, masks: list[list[str]]) -> NDArray[np.bool_]:
+        """Where objects may be used, (O, N): visible, of the right size and kind."""
+        rules, visible = self.sampling, sample.visible
         try:
-            areas = [[area(counts, height, width, "a mask") for counts in row] for row in masks]
+            if rules.min_area > 0 or rules.max_area < 1:
+                height, width = sample.height, sample.width
+                areas = [[area(counts, height, width, "a mask") for counts in row] for row in masks]
+                share = np.array(areas).reshape(visible.shape) / (height * width)
+                visible = visible & (share >= rules.min_area) & (share <= rules.max_area)
+            if rules.asks_the_source:
+                visible = visible & admitted(self.index.meta(i), rules)[:, None]
         except DataError as error:
             raise SampleError(str(error), sample.shard, sample.key, MASKS) from error
-        return sample.visible & (np.array(areas) >= least)
+        return visible
 
 
 def _span(frames: tuple[int, ...]) -> str:

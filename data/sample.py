@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data.clip import DataError
 from data.plural import plural
+from data.shard import SampleMeta
 
 
 class TooFewFrames(DataError):
@@ -31,7 +32,11 @@ class SamplingConfig:
         reverse_probability: how often time runs backwards.
         objects: "first_frame" takes objects visible in the first frame of the clip; "anywhere" also those that appear
             later in it (one of the chosen is always visible in the first frame: something must be prompted there).
-        min_area: an object counts as visible where its mask has at least this share of the picture.
+        min_area: an object counts as visible where its mask has at least this share of the picture,
+        max_area: and at most this share.
+        tracks: "manual" or "auto" takes only objects whose masks people drew, or a model found, if the source says so.
+        min_predicted_iou: of objects that have such a score (SA-1B), take those with at least this,
+        min_stability: and this stability score.
     """
 
     stride_min: int = 1
@@ -39,19 +44,48 @@ class SamplingConfig:
     reverse_probability: float = 0.0
     objects: Literal["first_frame", "anywhere"] = "first_frame"
     min_area: float = 0.0
+    max_area: float = 1.0
+    tracks: Literal["any", "manual", "auto"] = "any"
+    min_predicted_iou: float = 0.0
+    min_stability: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.stride_min <= self.stride_max:
             raise DataError(
                 f"strides {self.stride_min} to {self.stride_max}: need 1 <= stride_min <= stride_max"
             )
-        if not 0 <= self.reverse_probability <= 1 or not 0 <= self.min_area < 1:
-            raise DataError(
-                f"reverse_probability is {self.reverse_probability}, min_area {self.min_area}; "
-                "both are shares from 0 to 1"
-            )
+        for name in ("reverse_probability", "min_area", "max_area", "min_predicted_iou", "min_stability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DataError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if self.min_area >= self.max_area:
+            raise DataError(f"min_area is {self.min_area}, max_area {self.max_area}; no object can have both")
+        if self.tracks not in ("any", "manual", "auto"):
+            raise DataError(f"tracks is {self.tracks!r}; choose any, manual or auto")
         if self.objects not in ("first_frame", "anywhere"):
             raise DataError(f"objects is {self.objects!r}; choose first_frame or anywhere")
+
+    @property
+    def asks_the_source(self) -> bool:
+        """Whether what the source says about an object decides if it is used."""
+        return self.tracks != "any" or self.min_predicted_iou > 0 or self.min_stability > 0
+
+
+def admitted(meta: SampleMeta, config: SamplingConfig) -> NDArray[np.bool_]:
+    """(O,), true for the objects of a sample that `config` lets in by what their source says about them.
+
+    An object of which the source does not say who drew it, or how sure it is, is let in.
+    """
+    fine = np.ones(len(meta.object_ids), bool)
+    if config.tracks != "any":
+        fine &= [kind in ("", config.tracks) for kind in meta.object_types]
+    for name, least in (
+        ("predicted_iou", config.min_predicted_iou),
+        ("stability_score", config.min_stability),
+    ):
+        scores = meta.extra.get(name)
+        if least and isinstance(scores, list) and len(scores) == len(fine):
+            fine &= [not isinstance(score, int | float) or score >= least for score in scores]
+    return fine
 
 
 @dataclass(frozen=True)

@@ -26,23 +26,42 @@ FILL = (123.0, 116.0, 103.0)  # the reference's; close to the mean colour that n
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the pixels go. `angle` and `shear` in degrees, None if the picture is neither turned nor sheared."""
+    """Where the pixels go.
+
+    Attributes:
+        flip_x: left and right change places.
+        flip_y: top and bottom do.
+        transpose: rows and columns do, after all else.
+        affine: angle and shear in degrees; None: neither turned nor sheared.
+        frame_affines: an angle and a shear of each frame, after those of the clip; (): none.
+    """
 
     flip_x: bool = False
     flip_y: bool = False
     transpose: bool = False
     affine: tuple[float, float] | None = None
+    frame_affines: tuple[tuple[float, float], ...] = ()
 
-    def matrix(self, height: int, width: int) -> Tensor:
-        """From places in the result to places in the picture, both in [-1, 1] over the full side: (2, 2) float64.
+    @property
+    def is_turned(self) -> bool:
+        """Whether pixels come to lie between others, even at their own size."""
+        return self.affine is not None or bool(self.frame_affines)
 
-        Resizing is the identity in these coordinates. Order as in the reference: flip the picture, turn and shear it
-        at its own size, resize; then transpose.
+    def matrices(self, height: int, width: int) -> Tensor:
+        """From places in the result to places in the picture, both in [-1, 1] over the full side: (T, 2, 2) float64.
+
+        T is 1 where all frames move alike. Resizing is the identity in these coordinates. Order as in the reference:
+        flip the picture, turn and shear it at its own size, resize; then transpose.
         """
+        return torch.stack([self._matrix(height, width, turn) for turn in self.frame_affines or [None]])
+
+    def _matrix(self, height: int, width: int, frame_affine: tuple[float, float] | None) -> Tensor:
         result = torch.eye(2, dtype=torch.float64)
-        if self.affine is not None:
+        for turn in (self.affine, frame_affine):
+            result = result if turn is None else result @ _unturn(*turn)
+        if self.is_turned:
             to_px = torch.tensor([[width / 2], [height / 2]], dtype=torch.float64)
-            result = _unturn(*self.affine) * to_px.T / to_px
+            result = result * to_px.T / to_px
         if self.transpose:
             result = result.flip(1)
         signs = torch.tensor(
@@ -52,7 +71,7 @@ class Geometry:
 
     def without_affine(self) -> Geometry:
         """Flips and transposition alone."""
-        return replace(self, affine=None)
+        return replace(self, affine=None, frame_affines=())
 
 
 def _unturn(angle: float, shear: float) -> Tensor:
@@ -89,14 +108,14 @@ def warp_frames(frames: Tensor, geometry: Geometry, colours: Tensor | None, size
     """
     height, width = frames.shape[1:3]
     device = frames.device
-    if geometry.affine is None:
+    if not geometry.is_turned:
         pixels, grid = flip(resize(frames, size, size), geometry), None
         if colours is None:
             return pixels.contiguous() if pixels.dtype == torch.uint8 else pixels.round().to(torch.uint8)
     else:
         pixels = resize(frames, min(height, size), min(width, size))
-        theta = torch.cat([geometry.matrix(height, width), torch.zeros(2, 1)], 1).float().to(device)
-        grid = F.affine_grid(theta[None], [1, 3, size, size], align_corners=False)
+        theta = F.pad(geometry.matrices(height, width), (0, 1)).float().to(device).expand(len(frames), 2, 3)
+        grid = F.affine_grid(theta[:1], [1, 3, size, size], align_corners=False)
     if colours is None:
         colours = torch.eye(3, 6, device=device).expand(len(frames), 3, 6)
     result = torch.empty(len(frames), 3, size, size, dtype=torch.uint8, device=device)
@@ -107,9 +126,10 @@ def warp_frames(frames: Tensor, geometry: Geometry, colours: Tensor | None, size
     for t in range(0, len(frames), step):
         work.copy_(pixels[t : t + step])
         if grid is not None:
-            turned = F.grid_sample(
-                work.sub_(fill[..., None]), grid.expand(step, -1, -1, -1), align_corners=False
-            )
+            if geometry.frame_affines:
+                grid = F.affine_grid(theta[t : t + step], [step, 3, size, size], align_corners=False)
+            spread = grid.expand(step, -1, -1, -1)
+            turned = F.grid_sample(work.sub_(fill[..., None]), spread, align_corners=False)
             placed, base = turned.flatten(2), fill
         else:
             placed, base = work.flatten(2), torch.zeros_like(fill)
@@ -132,14 +152,19 @@ def warp_masks(masklets: Sequence[Masklet], geometry: Geometry, size: int) -> Te
     """Masks of O objects in T frames at model size, (T, O, size, size) bool."""
     result = torch.zeros(len(masklets[0].crop), len(masklets), size, size, dtype=torch.bool)
     for k, masklet in enumerate(masklets):
-        if geometry.affine is None:
+        if not geometry.is_turned:
             grey, top, left = _resized(masklet, size, size)
             result[:, k, top : top + grey.shape[1], left : left + grey.shape[2]] = (
                 torch.from_numpy(grey) > 127
             )
         else:
-            _turn(masklet, geometry.matrix(masklet.height, masklet.width), result[:, k])
-    return flip(result, geometry).contiguous() if geometry.affine is None else result
+            matrices = geometry.matrices(masklet.height, masklet.width)
+            if geometry.frame_affines:
+                for t, matrix in enumerate(matrices):
+                    _turn(masklet.frame(t), matrix, result[t : t + 1, k])
+            else:
+                _turn(masklet, matrices[0], result[:, k])
+    return result if geometry.is_turned else flip(result, geometry).contiguous()
 
 
 def _resized(masklet: Masklet, height: int, width: int) -> tuple[NDArray[np.uint8], int, int]:

@@ -245,3 +245,54 @@ def test_cutting_an_object_out_before_resizing_changes_nothing(hw):
 def test_a_range_that_makes_no_sense_is_refused():
     with pytest.raises(DataError, match=r"horizontal_flip is 1\.5.*from 0 to 1"):
         AugmentConfig(horizontal_flip=1.5)
+
+
+def test_frames_of_a_clip_can_turn_on_their_own_after_the_clip_has():
+    """A frame's own turn after the clip's is one turn by both angles."""
+    frame, mask = picture(90, 90), blob(90, 90, 0.45, 0.55)
+    turns = ((5.0, 0.0), (-12.0, 0.0), (0.0, 0.0))
+    together = Geometry(flip_x=True, affine=(10.0, 0.0), frame_affines=turns)
+    frames = warp(np.stack([frame] * 3), together, [Colour()] * 3, 64)
+    masks = warp_masks([masklet([mask] * 3)], together, 64)
+    for t, (angle, _) in enumerate(turns):
+        alone = Geometry(flip_x=True, affine=(10.0 + angle, 0.0))
+        expected = warp(frame[None], alone, [Colour()], 64)[0]
+        assert (frames[t].int() - expected.int()).abs().max() <= 1
+        assert torch.equal(masks[t], warp_masks([masklet([mask])], alone, 64)[0])
+    assert not torch.equal(frames[0], frames[1])
+
+
+def test_frames_turn_differently_when_asked_and_masks_go_along():
+    frames, mask = np.stack([picture(60, 60)] * 3), masklet([blob(60, 60)] * 3)
+    config = AugmentConfig(*(0.0,) * 14, frame_degrees=20.0, frame_shear=10.0)
+    result, masks = finished(frames, [mask], 48, config, seed=2)
+    assert len({int(f.long().sum()) for f in result}) == 3 and len({int(m.sum()) for m in masks}) > 1
+    drawn = draw(config, 3, 2).geometry
+    assert len(drawn.frame_affines) == 3 and drawn.affine is None
+    assert all(abs(angle) <= 20 and abs(shear) <= 10 for angle, shear in drawn.frame_affines)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mosaic_holds_the_clip_four_times_and_the_objects_once(seed):
+    frames, mask = np.stack([picture(60, 60, 3)] * 2), masklet([blob(60, 60, 0.4, 0.3)] * 2)
+    plain, shapes = finished(frames, [mask], 24, NOTHING, seed=0)
+    config = AugmentConfig(*(0.0,) * 14, mosaic=1.0)
+    result, masks = finished(frames, [mask], 48, config, seed=seed)
+    mosaic = draw(config, 2, seed).mosaic
+    for cell, mirrored in enumerate(mosaic.mirrored):
+        row, column = divmod(cell, 2)
+        window = (slice(24 * row, 24 * row + 24), slice(24 * column, 24 * column + 24))
+        expected = plain.flip(-1) if mirrored else plain
+        assert torch.equal(result[(..., *window)], expected)
+        expected = shapes.flip(-1) if mirrored else shapes
+        assert torch.equal(masks[(..., *window)], expected if cell == mosaic.cell else expected & False)
+    with pytest.raises(DataError, match="a mosaic needs a model of even size, not 47"):
+        finished(frames, [mask], 47, config, seed=seed)
+
+
+def test_new_changes_leave_what_was_drawn_before_as_it_was():
+    plain, more = draw(AugmentConfig(), 3, 7), draw(AugmentConfig(frame_degrees=5.0, mosaic=0.5), 3, 7)
+    assert plain.geometry == more.geometry.__class__(
+        more.geometry.flip_x, more.geometry.flip_y, more.geometry.transpose, more.geometry.affine
+    )
+    assert plain.colours == more.colours

@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.clip import DataError
-from data.sample import SamplingConfig, choose
+from data.sample import SamplingConfig, admitted, choose
 
 ANY_TIME = SamplingConfig(1, 3, 0.5, "anywhere")
 
@@ -101,11 +103,31 @@ def test_an_image_is_a_clip_of_one_frame():
     [
         ({"stride_min": 0}, "stride"),
         ({"stride_min": 3}, "stride"),
-        ({"reverse_probability": 1.5}, "share"),
+        ({"reverse_probability": 1.5}, "must be from 0 to 1"),
         ({"objects": "all"}, "first_frame or anywhere"),
-        ({"min_area": 1.0}, "share"),
+        ({"min_area": 1.0}, "no object can have both"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(bad, message):
     with pytest.raises(DataError, match=message):
         SamplingConfig(**bad)
+
+
+def meta_of(object_types=("", "", ""), **extra):
+    return SimpleNamespace(object_ids=(1, 2, 3), object_types=object_types, extra=extra)
+
+
+def test_objects_are_let_in_by_who_drew_them_and_how_sure_the_source_is():
+    mixed = meta_of(("manual", "auto", ""), predicted_iou=[0.9, 0.8, None], stability_score=[0.99, 0.2, 0.3])
+    cases = [
+        ({}, [True, True, True]),
+        ({"tracks": "manual"}, [True, False, True]),
+        ({"tracks": "auto"}, [False, True, True]),
+        ({"min_predicted_iou": 0.85}, [True, False, True]),
+        ({"min_stability": 0.25}, [True, False, True]),
+        ({"min_stability": 0.25, "tracks": "auto"}, [False, False, True]),
+    ]
+    for settings_, expected in cases:
+        assert admitted(mixed, SamplingConfig(**settings_)).tolist() == expected
+    assert admitted(meta_of(), SamplingConfig(min_stability=0.9)).all()  # the source has no such score
+    assert admitted(meta_of(stability_score="broken"), SamplingConfig(min_stability=0.9)).all()
