@@ -16,6 +16,7 @@ from sam2.cli.eval import app
 from sam2.evaluation.clicks import next_click
 from sam2.evaluation.following import box_around
 from sam2.sam2_image_predictor import SAM2ImagePredictor
+from tests.sam2.cli.processes import kill_after, run_two
 
 MODEL = ["random", "--model", "test", "--size", "64"]
 SIZE = (40, 56)
@@ -102,6 +103,31 @@ def test_shares_and_a_second_start_give_the_numbers_of_one(made, tmp_path):
     (shared / "images/a.png.json").unlink()
     kept = (shared / "images/b.png.json").stat().st_mtime_ns
     assert found(made, shared) == whole and (shared / "images/b.png.json").stat().st_mtime_ns == kept
+
+
+def words_of(made: Path, out: Path) -> list[object]:
+    data = ["--data", made / "masks", "--images", made / "images", "--out", out, "--clicks", 6]
+    return ["image", *MODEL, *data]
+
+
+def test_a_killed_run_goes_on_with_the_images_that_are_missing(made, tmp_path):
+    whole, out = found(made, tmp_path / "whole"), tmp_path / "killed"
+    kill_after(words_of(made, out), lambda: [*out.glob("images/*.json")], tmp_path)
+    done = [*out.glob("images/*.json")]
+    assert 1 <= len(done) < 3 and not (out / "results.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in done}
+    assert found(made, out) == whole
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_processes_of_torchrun_share_the_images(made, tmp_path):
+    whole = found(made, tmp_path / "whole")
+    run_two(words_of(made, tmp_path / "shared"), tmp_path)
+    assert json.loads((tmp_path / "shared/results.json").read_text()) == whole
+    both = found(made, tmp_path / "shared", "--share", "1/2", "--seed", "5")
+    assert both["objects"] == whole["objects"] and both["interval"]["seed"] == 5
+    code, output = run(*words_of(made, tmp_path / "shared")[1:], "--share", "1/2", "--overwrite")
+    assert code == 1 and "several processes cannot overwrite" in output
 
 
 def test_a_coco_file_gives_what_a_folder_gives(made, tmp_path):

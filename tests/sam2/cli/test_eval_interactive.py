@@ -18,6 +18,7 @@ from sam2.evaluation.label_files import read_mask
 from sam2.training.made_up import make
 from sam2.training.synthetic import SyntheticData, roots
 from sam2.training.synthetic import make as make_shards
+from tests.sam2.cli.processes import kill_after, run_two
 
 FRAMES = 8
 MODEL = ["random", "--model", "test", "--size", "64"]
@@ -97,6 +98,27 @@ def test_shares_and_a_second_start_give_the_numbers_of_one(made, tmp_path):
     assert code == 0 and "3 videos, 1 to do here" in output and "J&F after 2" in output
     assert kept == {p: p.stat().st_mtime_ns for p in kept}
     assert without_time(json.loads((shared / "results.json").read_text())) == without_time(whole)
+
+
+def test_a_killed_run_goes_on_with_the_videos_that_are_missing(made, tmp_path):
+    whole, out = played(made, "davis2017", tmp_path / "whole"), tmp_path / "killed"
+    kill_after(
+        ["interactive", *words(made, "davis2017", out)], lambda: [*out.glob("interactive/*.json")], tmp_path
+    )
+    done = [*out.glob("interactive/*.json")]
+    assert 1 <= len(done) < 3 and not (out / "results.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in done}
+    code, output = run(*words(made, "davis2017", out))
+    assert code == 0 and f"3 videos, {3 - len(done)} to do here" in output
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert without_time(json.loads((out / "results.json").read_text())) == without_time(whole)
+
+
+def test_processes_of_torchrun_share_the_videos(made, tmp_path):
+    whole = played(made, "davis2017", tmp_path / "whole")
+    run_two(["interactive", *words(made, "davis2017", tmp_path / "shared")], tmp_path)
+    parts = json.loads((tmp_path / "shared" / "results.json").read_text())
+    assert parts["objects"] == whole["objects"] and parts["frames_sha256"] == whole["frames_sha256"]
 
 
 def test_results_of_another_way_are_not_mixed(made, tmp_path):

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +26,9 @@ from sam2.training.made_up import make
 from sam2.training.module import build_model
 from sam2.training.synthetic import SyntheticData, roots
 from sam2.training.synthetic import make as make_shards
+from tests.sam2.cli.processes import kill_after, run_two
 
-ROOT = Path(__file__).parents[3]
 FRAMES = 24
-PROGRAM = Path(sys.executable).with_name("sam2")
 MODEL = ["random", "--model", "test", "--size", "64", "--unofficial"]
 
 
@@ -151,10 +145,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_processes_of_torchrun_share_the_videos(made, tmp_path):
     whole = evaluated(made, "sav_val", tmp_path / "whole")
     words = [*MODEL, "--dataset", "sav_val", "--root", made / "sav_val", "--out", tmp_path / "shared"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    program = ["--no-python", PROGRAM, "eval", "run", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*torchrun, *program], check=True, env=environment, cwd=tmp_path, capture_output=True)
+    run_two(["run", *words], tmp_path)
     parts = json.loads((tmp_path / "shared" / "results.json").read_text())
     assert parts["objects"] == whole["objects"] and parts["frames_sha256"] == whole["frames_sha256"]
 
@@ -162,23 +153,9 @@ def test_processes_of_torchrun_share_the_videos(made, tmp_path):
 def test_a_killed_run_goes_on_with_the_videos_that_are_missing(made, tmp_path):
     whole = evaluated(made, "davis2017", tmp_path / "whole")
     out = tmp_path / "killed"
-    words = ["eval", "run", *MODEL, "--dataset", "davis2017", "--root", made / "davis2017", "--out", out]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [PROGRAM, *map(str, words)],
-        env=environment,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 120
-    while (
-        not (done := [p for p in (out / "masks").glob("[!.]*")])
-        and process.poll() is None
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    words = ["run", *MODEL, "--dataset", "davis2017", "--root", made / "davis2017", "--out", out]
+    kill_after(words, lambda: [*(out / "masks").glob("[!.]*")], tmp_path)
+    done = [*(out / "masks").glob("[!.]*")]
     assert done and not (out / "results.json").exists()
     before = {p: p.stat().st_mtime_ns for p in (out / "masks" / done[0].name).rglob("*.png")}
     again = evaluated(made, "davis2017", out)
