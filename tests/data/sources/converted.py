@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
 
+from data.check import check
 from data.encode import EncodeOptions
 from data.index import ShardIndex
 from data.sources import load_source
@@ -29,6 +30,7 @@ def convert_from(name, root, out, media="jpeg", size=None, **options):
     encode = EncodeOptions(media=media, size=size, preset="ultrafast", jpeg_quality=95)
     report = convert(load_source(name, root, **options), out, ConvertOptions(encode))
     assert report.skipped == ()
+    assert [finding for finding in check(out) if finding.severity == "error"] == []
     index = ShardIndex.load(out)
     return {index[i].key: read_back(index, i) for i in range(len(index))}
 
