@@ -22,7 +22,7 @@ from data.colour import Colour, colour_table
 from data.decode import Masklet
 from data.mosaic import Mosaic
 from data.raw import RawFrames
-from data.warp import Geometry, warp_masks
+from data.warp import Geometry, MaskRule, warp_masks
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class AugmentConfig:
         frame_degrees: as `degrees`, drawn for each frame on its own, after the clip's.
         frame_shear: as `shear`, for each frame.
         mosaic: probability of four small copies side by side, one of which holds the objects.
+        masks: how masks come to model size: "bilinear", as the reference, or "nearest".
     """
 
     horizontal_flip: float = 0.5
@@ -66,9 +67,14 @@ class AugmentConfig:
     frame_degrees: float = 0.0
     frame_shear: float = 0.0
     mosaic: float = 0.0
+    masks: MaskRule = "bilinear"
 
     def __post_init__(self) -> None:
+        if self.masks not in ("bilinear", "nearest"):
+            raise DataError(f"masks is {self.masks!r}; choose bilinear or nearest")
         for f in fields(self):
+            if f.name == "masks":
+                continue
             kind = f.name.removeprefix("frame_")
             value, most = getattr(self, f.name), {"degrees": 180.0, "shear": 80.0}.get(kind, 1.0)
             if not 0 <= value <= most:
@@ -144,10 +150,10 @@ def augment(
     if mosaic and size % 2:
         raise DataError(f"a mosaic needs a model of even size, not {size}; set data.augment.mosaic=0")
     side = size // 2 if mosaic else size
-    masks = warp_masks(masklets, geometry, side)
+    masks = warp_masks(masklets, geometry, side, config.masks)
     if geometry.is_turned and _loses_object(masklets, masks):
         geometry = geometry.without_affine()
-        masks = warp_masks(masklets, geometry, side)
+        masks = warp_masks(masklets, geometry, side, config.masks)
     pixels = RawFrames(torch.from_numpy(frames), geometry, colour_table(drawn.colours), size, mosaic)
     return pixels, mosaic.masks(masks) if mosaic else masks
 

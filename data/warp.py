@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from data.decode import Masklet
 
+MaskRule = Literal["bilinear", "nearest"]
 FILL = (123.0, 116.0, 103.0)  # the reference's; close to the mean colour that normalisation subtracts
 
 
@@ -148,12 +150,17 @@ def flip(pictures: Tensor, geometry: Geometry) -> Tensor:
     return pictures.transpose(-1, -2) if geometry.transpose else pictures
 
 
-def warp_masks(masklets: Sequence[Masklet], geometry: Geometry, size: int) -> Tensor:
-    """Masks of O objects in T frames at model size, (T, O, size, size) bool."""
+def warp_masks(
+    masklets: Sequence[Masklet], geometry: Geometry, size: int, rule: MaskRule = "bilinear"
+) -> Tensor:
+    """Masks of O objects in T frames at model size, (T, O, size, size) bool.
+
+    `rule` "bilinear" is described above; "nearest" takes the pixel that torch's `nearest-exact` takes.
+    """
     result = torch.zeros(len(masklets[0].crop), len(masklets), size, size, dtype=torch.bool)
     for k, masklet in enumerate(masklets):
         if not geometry.is_turned:
-            grey, top, left = _resized(masklet, size, size)
+            grey, top, left = _RESIZED[rule](masklet, size, size)
             result[:, k, top : top + grey.shape[1], left : left + grey.shape[2]] = (
                 torch.from_numpy(grey) > 127
             )
@@ -161,9 +168,9 @@ def warp_masks(masklets: Sequence[Masklet], geometry: Geometry, size: int) -> Te
             matrices = geometry.matrices(masklet.height, masklet.width)
             if geometry.frame_affines:
                 for t, matrix in enumerate(matrices):
-                    _turn(masklet.frame(t), matrix, result[t : t + 1, k])
+                    _turn(masklet.frame(t), matrix, result[t : t + 1, k], rule)
             else:
-                _turn(masklet, matrices[0], result[:, k])
+                _turn(masklet, matrices[0], result[:, k], rule)
     return result if geometry.is_turned else flip(result, geometry).contiguous()
 
 
@@ -179,6 +186,22 @@ def _resized(masklet: Masklet, height: int, width: int) -> tuple[NDArray[np.uint
     side = (columns.length, rows.length)
     pictures = [Image.fromarray(mask).resize(side, Image.Resampling.BILINEAR, box=box) for mask in padded]
     return np.stack([np.asarray(picture) for picture in pictures]), rows.first, columns.first
+
+
+def _picked(masklet: Masklet, height: int, width: int) -> tuple[NDArray[np.uint8], int, int]:
+    """As `_resized`, each pixel the one that `nearest-exact` takes."""
+    h, w = masklet.crop.shape[1:]
+    rows, top = _picks(masklet.height, height, masklet.top, h)
+    columns, left = _picks(masklet.width, width, masklet.left, w)
+    return masklet.crop[:, rows[:, None], columns] * np.uint8(255), top, left
+
+
+def _picks(side: int, new_side: int, start: int, length: int) -> tuple[NDArray[np.int64], int]:
+    """For the pixels of the new side that come from a crop: which of it, and the first of them."""
+    numbers = torch.arange(side, dtype=torch.float64)[None, None]  # torch itself says which pixel it takes
+    sources = F.interpolate(numbers, new_side, mode="nearest-exact")[0, 0].numpy().astype(np.int64) - start
+    inside = np.flatnonzero((sources >= 0) & (sources < length))
+    return sources[inside], int(inside[0]) if inside.size else 0
 
 
 class _Span:
@@ -201,11 +224,14 @@ class _Span:
         return cls(first, last - first, (start - low, high - start - length), box)
 
 
-def _turn(masklet: Masklet, matrix: Tensor, result: Tensor) -> None:
+_RESIZED = {"bilinear": _resized, "nearest": _picked}
+
+
+def _turn(masklet: Masklet, matrix: Tensor, result: Tensor, rule: MaskRule) -> None:
     """Draw a turned object into (T, S, S) bool; only the window that it can reach is looked at."""
     size = result.shape[-1]
     height, width = min(masklet.height, size), min(masklet.width, size)
-    grey, top, left = _resized(masklet, height, width)
+    grey, top, left = _RESIZED[rule](masklet, height, width)
     h, w = grey.shape[1:]
     # Corners of the object, one pixel further out, in [-1, 1]; then where they come to lie, in pixels of the result.
     xs = torch.tensor([left - 1, left + w + 1], dtype=torch.float64) / width * 2 - 1
@@ -223,5 +249,8 @@ def _turn(masklet: Masklet, matrix: Tensor, result: Tensor) -> None:
     grid = torch.stack(
         [((source_x + 1) * width - 2 * left) / w - 1, ((source_y + 1) * height - 2 * top) / h - 1], -1
     )
-    levels = F.grid_sample(torch.from_numpy(grey).float()[None], grid.float()[None], align_corners=False)[0]
+    if not grey.size:
+        return
+    picture = torch.from_numpy(grey).float()[None]
+    levels = F.grid_sample(picture, grid.float()[None], mode=rule, align_corners=False)[0]
     result[:, y0:y1, x0:x1] = levels > 127.5

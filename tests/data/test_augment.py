@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
@@ -296,3 +297,28 @@ def test_new_changes_leave_what_was_drawn_before_as_it_was():
         more.geometry.flip_x, more.geometry.flip_y, more.geometry.transpose, more.geometry.affine
     )
     assert plain.colours == more.colours
+
+
+@pytest.mark.parametrize("hw", [(135, 240), (60, 107), (97, 31), (1080, 1920)], ids=str)
+@pytest.mark.parametrize("size", [64, 100, 256])
+def test_masks_by_the_nearest_rule_are_those_of_torch_bit_for_bit(hw, size):
+    """Every pixel, flipped or not, also of objects at the border, and of none."""
+    masks = [blob(*hw), blob(*hw, 0.0, 1.0, 0.3), np.zeros(hw, np.uint8)]
+    masks[2][0, -1] = 1
+    expected = (
+        F.interpolate(torch.from_numpy(np.stack(masks))[None], (size, size), mode="nearest-exact")[0] > 0
+    )
+    pieces = [masklet(mask[None]) for mask in masks]
+    assert torch.equal(warp_masks(pieces, Geometry(), size, "nearest")[0], expected)
+    turned = warp_masks(pieces, Geometry(True, True, True), size, "nearest")[0]
+    assert torch.equal(turned, expected.flip(1, 2).transpose(1, 2))
+
+
+def test_turned_masks_by_the_nearest_rule_are_close_to_those_of_the_chain():
+    geometry = Geometry(affine=(20.0, 10.0))
+    mask = blob(135, 240)
+    _, expected = official_geometry(picture(135, 240), [mask], geometry, 128)
+    actual = warp_masks([masklet(mask[None])], geometry, 128, "nearest")[0]
+    assert iou(actual, expected).min() > 0.94
+    with pytest.raises(DataError, match="masks is 'cubic'; choose bilinear or nearest"):
+        AugmentConfig(masks="cubic")
