@@ -14,7 +14,14 @@ from torch import Tensor
 
 
 class DataError(ValueError):
-    """Something is wrong with a file or a sample; the message names both and the remedy."""
+    """Something is wrong with a file or a sample; the message names both and the remedy.
+
+    `code` is its kind as `sam2 data check` reports it; "": no particular one.
+    """
+
+    def __init__(self, message: str = "", code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)

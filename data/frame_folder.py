@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.clip import AnnotatedVideo, DataError, ImageFiles
+from data.finding import notice
 from data.label_images import MaskTable
 from data.media import IMAGE_SUFFIXES
 
@@ -31,7 +32,19 @@ def images_in(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[Pa
         for path in folder.iterdir()
         if path.suffix.lower() in wanted and not path.name.startswith(".") and path.is_file()
     ]
-    return sorted(found, key=natural)
+    found.sort(key=natural)
+    _tell_of_order(folder, found)
+    return found
+
+
+def _tell_of_order(folder: Path, paths: Sequence[Path]) -> None:
+    """Say where tools that sort by letters would take files in another order."""
+    names = [path.name for path in paths]
+    for first, second in zip(names, names[1:], strict=False):
+        if first > second:
+            message = f"{first} is read before {second}; tools that sort by letters take {second} first"
+            remedy = "write all numbers with as many digits"
+            return notice("warning", "name-order", folder, message, remedy)
 
 
 def by_stem(paths: Sequence[Path]) -> dict[str, Path]:
@@ -43,7 +56,10 @@ def by_stem(paths: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
         if path.stem in found:
-            raise DataError(f"{path}: and {found[path.stem].name} are one frame twice; remove one of them")
+            raise DataError(
+                f"{path}: and {found[path.stem].name} are one frame twice; remove one of them",
+                "duplicate-frame",
+            )
         found[path.stem] = path
     return found
 
@@ -70,7 +86,8 @@ def pair(frames: Sequence[Path], masks: Sequence[Path]) -> list[tuple[int, Path,
         beside = frames[0].parent if frames else "no folder of frames"
         raise DataError(
             f"{lost[0]}: no frame {lost[0].stem} in {beside}; restore the frame or remove the mask"
-            + (f" ({len(lost)} masks have none)" if len(lost) > 1 else "")
+            + (f" ({len(lost)} masks have none)" if len(lost) > 1 else ""),
+            "mask-without-image",
         )
     return [(numbers[places[mask.stem]], frames[places[mask.stem]], mask) for mask in masks]
 

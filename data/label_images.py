@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from data.clip import DataError
+from data.finding import notice
 from data.media import MAX_PIXELS
 from data.rle import encode_labels, encode_mask
 from data.shard import MAX_CELLS
 
 _BROKEN = (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError, ValueError)
+VOID = 255  # of 8-bit maps of ids: "not decided" in some data sets, an object in others
 _MODES = ("1", "L", "P", "I;16", "I;16B", "I")
 
 
@@ -41,7 +43,8 @@ def read_labels(path: Path) -> NDArray[Any]:
         if image.mode not in _MODES:
             raise DataError(
                 f"{path}: is a {image.mode} image, expected object ids (palette, or grey of 8 or 16 bits); save the "
-                "ids, not their colours"
+                "ids, not their colours",
+                "palette-as-rgb",
             )
         return np.asarray(image.convert("L") if image.mode == "1" else image)
 
@@ -71,7 +74,10 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             if is_palette
             else "it is blurred (JPEG does that) or holds several objects"
         )
-        raise DataError(f"{path}: has the values {listed}, expected 0 and one other; {several}")
+        raise DataError(
+            f"{path}: has the values {listed}, expected 0 and one other; {several}",
+            "palette-as-rgb" if has_colours(path) else "mask-file",
+        )
     return mask
 
 
@@ -81,13 +87,16 @@ def _open(path: Path) -> Iterator[Image.Image]:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
-                    f"{path}: {image.height}x{image.width} is too large for a mask; make it smaller"
+                    f"{path}: {image.height}x{image.width} is too large for a mask; make it smaller",
+                    "mask-file",
                 )
             yield image
     except DataError:
         raise
     except _BROKEN as error:
-        raise DataError(f"{path}: not a readable image ({error}); restore or remove it") from error
+        raise DataError(
+            f"{path}: not a readable image ({error}); restore or remove it", "mask-file"
+        ) from error
 
 
 def label_table(paths: Sequence[Path], ignore: Collection[int] = ()) -> MaskTable:
@@ -102,12 +111,20 @@ def label_table(paths: Sequence[Path], ignore: Collection[int] = ()) -> MaskTabl
         labels = read_labels(path)
         size = size or labels.shape
         _expect_size(path, labels.shape, size, paths[0])
+        tell_of_void(path, labels, ignore)
         frames.append(encode_labels(labels, ignore))
         if len(frames) * len(frames[-1]) > MAX_CELLS:
             raise DataError(f"{path}: {len(frames[-1])} objects in {len(frames)} frames are too many")
     ids = sorted({i for frame in frames for i in frame})
     rows = tuple(tuple(frame.get(i, "") for frame in frames) for i in ids)
     return MaskTable(tuple(ids), rows, *(int(side) for side in size))
+
+
+def tell_of_void(path: Path, labels: NDArray[Any], ignore: Collection[int]) -> None:
+    """Say that a map of ids has pixels of 255, if they are read as background."""
+    if VOID in ignore and labels.dtype == np.uint8 and (pixels := int(np.count_nonzero(labels == VOID))):
+        message = f"{pixels} pixels have the value 255, which is read as background"
+        notice("note", "void-255", path, message, "right if 255 is void; give objects other ids")
 
 
 def object_table(paths: Mapping[int, Sequence[Path | None]]) -> MaskTable:
@@ -131,12 +148,13 @@ def object_table(paths: Mapping[int, Sequence[Path | None]]) -> MaskTable:
             found.append(encode_mask(mask))
         rows.append(tuple(found))
     if first is None:
-        raise DataError("no mask file in any frame; annotate the clip or leave it out")
+        raise DataError("no mask file in any frame; annotate the clip or leave it out", "image-without-mask")
     return MaskTable(tuple(paths), tuple(rows), *(int(side) for side in size))
 
 
 def _expect_size(path: Path, size: tuple[int, ...], expected: tuple[int, ...], first: Path) -> None:
     if size != expected:
         raise DataError(
-            f"{path}: is {size[0]}x{size[1]}, {first.name} is {expected[0]}x{expected[1]}; a clip's masks have one size"
+            f"{path}: is {size[0]}x{size[1]}, {first.name} is {expected[0]}x{expected[1]}; masks of a clip are alike",
+            "size-mismatch",
         )

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from data.clip import DataError
 from data.frame_folder import by_stem, folders_in, images_in, natural
-from data.label_images import MaskTable, has_colours, label_table, object_table
+from data.label_images import VOID, MaskTable, has_colours, label_table, object_table
 from data.media import IMAGE_SUFFIXES
 
 KINDS = ("auto", "labels", "binary", "objects")
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # the others change values
-_VOID = 255
 _MANY = 50  # ids in 8 bits; far more than people draw
 
 
@@ -60,7 +59,10 @@ def read_masks(folder: Path, kind: str = "auto", ignore: Collection[int] | None 
         DataError: no masks, or not of this kind, or they cannot be read.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: missing, its frames are there; restore the masks or remove the frames")
+        raise DataError(
+            f"{folder}: missing, its frames are there; restore the masks or remove the frames",
+            "image-without-mask",
+        )
     folders = folders_in(folder)
     files = images_in(folder, _SUFFIXES)
     if kind == "objects" or (kind == "auto" and folders and not files):
@@ -72,7 +74,7 @@ def read_masks(folder: Path, kind: str = "auto", ignore: Collection[int] | None 
     if not files:
         lossy = images_in(folder, set(IMAGE_SUFFIXES) - set(_SUFFIXES))
         found = f"{lossy[0].name}, whose format changes values;" if lossy else "no mask;"
-        raise DataError(f"{folder}: holds {found} save masks as .png")
+        raise DataError(f"{folder}: holds {found} save masks as .png", "image-without-mask")
     by_stem(files)  # refuses a frame that has two masks
     return FolderMasks(tuple(files), _table(files, kind, ignore))
 
@@ -90,7 +92,9 @@ def object_folders(folder: Path) -> FolderMasks:
     masks = {i: by_stem(images_in(place, _SUFFIXES)) for i, place in zip(ids, folders, strict=True)}
     for place, found in zip(folders, masks.values(), strict=True):
         if not found:
-            raise DataError(f"{place}: holds no .png; annotate the object or remove the folder")
+            raise DataError(
+                f"{place}: holds no .png; annotate the object or remove the folder", "never-visible"
+            )
     of_any = {stem: path for found in reversed(masks.values()) for stem, path in found.items()}
     files = sorted(of_any.values(), key=natural)
     table = object_table({i: [found.get(path.stem) for path in files] for i, found in masks.items()})
@@ -105,7 +109,7 @@ def _ids(folders: list[Path]) -> list[int]:
     ids = [int(place.name) for place in folders]
     for i, place in zip(ids, folders, strict=True):
         if ids.count(i) > 1:
-            raise DataError(f"{place}: another folder is object {i}, too; rename one of them")
+            raise DataError(f"{place}: another folder is object {i}, too; rename one of them", "duplicate-id")
     return ids
 
 
@@ -119,25 +123,30 @@ def _table(files: list[Path], kind: str, ignore: Collection[int] | None) -> Mask
     if kind != "binary" and ignore is None:
         table = _without_doubt(table, kind, folder)
     if not any(any(row) for row in table.rows):
-        raise DataError(f"{folder}: no object in any of {len(files)} masks; annotate the video or remove it")
+        raise DataError(
+            f"{folder}: no object in any of {len(files)} masks; annotate the video or remove it",
+            "nothing-visible",
+        )
     return table
 
 
 def _without_doubt(table: MaskTable, kind: str, folder: Path) -> MaskTable:
     """A table of labels in which 255 means what it says: alone it is the one object of binary masks."""
     ids = table.object_ids
-    if _VOID not in ids or max(ids) > _VOID:  # among the ids of 16 bits it is one like others
+    if VOID not in ids or max(ids) > VOID:  # among the ids of 16 bits it is one like others
         return table
     if kind == "auto" and len(ids) == 1:
         return replace(table, object_ids=(1,))
     if len(ids) > _MANY:
         raise DataError(
-            f"{folder}: has {len(ids)} ids up to {_VOID}, as masks with blurred edges have; save masks without "
-            "smoothing, or say ignore=[] if these are ids"
+            f"{folder}: has {len(ids)} ids up to {VOID}, as masks with blurred edges have; save masks without "
+            "smoothing, or say ignore=[] if these are ids",
+            "mask-file",
         )
-    others = ", ".join(str(i) for i in ids[:4] if i != _VOID)
+    others = ", ".join(str(i) for i in ids[:4] if i != VOID)
     beside = f" beside {others}{', ...' if len(ids) > 5 else ''}" if others else ""
     raise DataError(
-        f"{folder}: has the id {_VOID}{beside}, which is void in some data sets; say ignore=[255] if it is here, or "
-        "ignore=[] if it is an object"
+        f"{folder}: has the id {VOID}{beside}, which is void in some data sets; say ignore=[255] if it is here, or "
+        "ignore=[] if it is an object",
+        "void-255",
     )

@@ -43,7 +43,10 @@ def frames_at(video: AnnotatedVideo, threads: int = 1) -> Iterator[Frame]:
     """
     for path in video.media.files:
         if not path.is_file():
-            raise DataError(f'{path}, clip "{video.key}": no such file; restore it or remove its annotation')
+            raise DataError(
+                f'{path}, clip "{video.key}": no such file; restore it or remove its annotation',
+                "missing-media",
+            )
     if isinstance(video.media, VideoFile):
         yield from _video_frames(video, threads)
     elif isinstance(video.media, ImageFiles):
@@ -73,18 +76,19 @@ def open_image(path: Path, file: BinaryIO | None = None) -> Iterator[Image.Image
         with Image.open(file or path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
-                    f"{path}: {image.height}x{image.width} is too large a picture; make it smaller"
+                    f"{path}: {image.height}x{image.width} is too large a picture; make it smaller", "media"
                 )
             if image.mode.startswith(("I", "F")):
                 raise DataError(
                     f"{path}: has more than 8 bits a channel (mode {image.mode}); choose a range of values and save it "
-                    "with 8 bits"
+                    "with 8 bits",
+                    "media",
                 )
             yield image
     except DataError:
         raise
     except _BROKEN_IMAGE as error:
-        raise DataError(f"{path}: not a readable image ({error}); restore or remove it") from error
+        raise DataError(f"{path}: not a readable image ({error}); restore or remove it", "media") from error
 
 
 def upright(image: Image.Image, video: AnnotatedVideo, path: Path) -> Image.Image:
@@ -125,7 +129,9 @@ def seen_size(path: Path, where: str) -> tuple[int, int]:
         DataError: no such file, not readable (see `open_image`), or as above.
     """
     if not path.is_file():
-        raise DataError(f"{where}: its image {path} is missing; restore it or remove its annotation")
+        raise DataError(
+            f"{where}: its image {path} is missing; restore it or remove its annotation", "missing-media"
+        )
     with open_image(path) as image:
         orientation = image.getexif().get(ORIENTATION, 1)
         if orientation in (2, 3, 4) or (5 <= orientation <= 8 and image.height == image.width):
@@ -145,7 +151,7 @@ def probe_fps(path: Path) -> float:
     with open_video(path, 1) as (_, stream):
         rate = stream.average_rate or stream.guessed_rate
         if not rate:
-            raise DataError(f"{path}: does not say its frame rate; re-encode the video")
+            raise DataError(f"{path}: does not say its frame rate; re-encode the video", "media")
         return float(rate)
 
 
@@ -155,7 +161,7 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[Any, Any]]:
     try:
         with av.open(str(path), "r", metadata_errors="replace") as container:
             if not container.streams.video:
-                raise DataError(f"{path}: holds no video stream")
+                raise DataError(f"{path}: holds no video stream", "media")
             stream: Any = container.streams.video[0]
             stream.thread_count = threads
             stream.thread_type = "AUTO"
@@ -164,7 +170,7 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[Any, Any]]:
         with path.open("rb") as file:
             problem = structure_problem(file, path.stat().st_size)
         problem = problem or f"is damaged or not a video ({reason(error)})"
-        raise DataError(f"{path}: {problem}; re-encode or remove it") from error
+        raise DataError(f"{path}: {problem}; re-encode or remove it", "media") from error
 
 
 def decode_all(video: AnnotatedVideo, threads: int) -> Iterator[av.VideoFrame]:
@@ -181,13 +187,16 @@ def decode_all(video: AnnotatedVideo, threads: int) -> Iterator[av.VideoFrame]:
                 if (height, width) != (video.height, video.width):
                     raise _wrong_size(video, path, height, width)
                 if frame.is_corrupt:
-                    raise DataError(f"{where}: frame {number} is damaged; re-encode or remove the video")
+                    raise DataError(
+                        f"{where}: frame {number} is damaged; re-encode or remove the video", "media"
+                    )
                 yield frame
                 number += 1
         # A decoder that gives up on a frame leaves it out, and every later frame would have the wrong number.
         if number < held and stream.codec_context.name in _ONE_FRAME_A_PACKET:
             raise DataError(
-                f"{where}: {held - number} of {held} frames are damaged; re-encode or remove the video"
+                f"{where}: {held - number} of {held} frames are damaged; re-encode or remove the video",
+                "media",
             )
 
 
@@ -195,7 +204,8 @@ def too_short(video: AnnotatedVideo, frames: int) -> DataError:
     """A video that ends before its last annotated frame."""
     return DataError(
         f'{video.media.path}, clip "{video.key}": has {frames} frames, the last annotated frame is number '
-        f"{video.frame_index[-1]}; the video is cut off or belongs to another annotation"
+        f"{video.frame_index[-1]}; the video is cut off or belongs to another annotation",
+        "count-mismatch",
     )
 
 
@@ -232,12 +242,14 @@ def _checked_picture(video: AnnotatedVideo, picture: NDArray[np.uint8]) -> NDArr
 def _expect_count(video: AnnotatedVideo, count: int) -> None:
     if count != len(video.frame_index):
         raise DataError(
-            f'{video.media.path}, clip "{video.key}": {count} pictures for {len(video.frame_index)} annotated frames'
+            f'{video.media.path}, clip "{video.key}": {count} pictures for {len(video.frame_index)} annotated frames',
+            "count-mismatch",
         )
 
 
 def _wrong_size(video: AnnotatedVideo, path: Path, height: int, width: int) -> DataError:
     return DataError(
         f'{path}, clip "{video.key}": frames are {height}x{width}, masks are {video.height}x{video.width}; '
-        "export masks at frame size"
+        "export masks at frame size",
+        "size-mismatch",
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.clip import AnnotatedVideo, DataError, SourceClip
+from data.finding import tell_of_bare
 from data.frame_folder import folders_in, image_clip, images_in, pair
 from data.inside import inside
 from data.json_file import read_object
@@ -91,7 +92,12 @@ class VosFolder:
                 f"{self.root}: expected {_FRAMES}{between}/VIDEO/00000.jpg and {_MASKS}{between}/VIDEO/00000.png, "
                 f"found {look(self.root)}"
             )
-        names = [path.name for path in folders_in(masks)] if self.names is None else list(self.names)
+        names = self.names
+        if names is None:
+            names = tuple(path.name for path in folders_in(masks))
+            frames = self.root / _FRAMES / self.resolution
+            if frames.is_dir():
+                tell_of_bare(path for path in folders_in(frames) if path.name not in names)
         return [SourceClip(as_key(name), partial(self.read, name)) for name in names]
 
     def read(self, name: str) -> AnnotatedVideo:
@@ -102,24 +108,34 @@ class VosFolder:
         """
         masks = inside(self.root / _MASKS / self.resolution, name, f"{self.root}: name of a video")
         if not masks.is_dir():
-            raise DataError(f"{masks}: missing, though the list of videos names it; download it again")
+            raise DataError(
+                f"{masks}: missing, though the list of videos names it; download it again",
+                "image-without-mask",
+            )
         frames = self._frames(name)
         if not frames.is_dir():
-            raise DataError(f"{frames}: missing, its masks are there; restore the frames or remove {masks}")
+            raise DataError(
+                f"{frames}: missing, its masks are there; restore the frames or remove {masks}",
+                "mask-without-image",
+            )
         found = images_in(masks, [".png"])
         if not found:
-            raise DataError(f"{masks}: holds no .png; annotate the video or remove the folder")
+            raise DataError(
+                f"{masks}: holds no .png; annotate the video or remove the folder", "image-without-mask"
+            )
         pictures = images_in(frames)
         paired = pair(pictures, found)
         if len(paired) == 1 < len(pictures):
             raise DataError(
                 f"{masks}: one of {len(pictures)} frames has a mask, as in sets that are for evaluation only; there is "
-                "nothing to learn from; give the training set"
+                "nothing to learn from; give the training set",
+                "image-without-mask",
             )
         table = label_table([mask for _, _, mask in paired], self.ignore)
         if not table.object_ids:
             raise DataError(
-                f"{masks}: no object in any of {len(paired)} masks; annotate the video or remove it"
+                f"{masks}: no object in any of {len(paired)} masks; annotate the video or remove it",
+                "nothing-visible",
             )
         meta = dict(self.meta)
         if self.categories is not None:

@@ -85,7 +85,7 @@ class Source:
         listed = objects(found.get("images"), f"{path}, images")
         images = {_id(image, "id", path): image for image in listed}
         if len(images) != len(listed):
-            raise DataError(f"{path}: two images have one id; export it again")
+            raise DataError(f"{path}: two images have one id; export it again", "duplicate-id")
         self._tell_of_gaps(path, images, by_image)
         wanted = {i: image for i, image in images.items() if i in by_image or self.unannotated == "refuse"}
         if not wanted:
@@ -153,7 +153,9 @@ class Source:
             whole(image.get(side), f"{where}, {side}", 1, MAX_SIDE) for side in ("height", "width")
         )
         if not annotations:
-            raise DataError(f"{where}: has no annotation; annotate it or set unannotated=skip")
+            raise DataError(
+                f"{where}: has no annotation; annotate it or set unannotated=skip", "image-without-mask"
+            )
         if len(annotations) > MAX_OBJECTS:
             raise DataError(f"{where}: {len(annotations)} annotations are too many")
         kept = [
@@ -167,7 +169,9 @@ class Source:
             )
         ids = [whole(found.get("id"), f"{where}, an annotation's id", 0, 2**62) for found, _ in kept]
         if repeated := [i for i, count in Counter(ids).items() if count > 1]:
-            raise DataError(f"{where}: two annotations have the id {repeated[0]}; export it again")
+            raise DataError(
+                f"{where}: two annotations have the id {repeated[0]}; export it again", "duplicate-id"
+            )
         meta = {
             "source": self.name,
             "license": self.license or known.licenses.get(image.get("license"), ""),

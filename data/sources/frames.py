@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from data.clip import AnnotatedVideo, DataError, SourceClip
+from data.finding import tell_of_bare
 from data.frame_folder import folders_in, image_clip, images_in, natural, pair
 from data.look import look
 from data.mask_folder import check_kind, read_masks
@@ -109,10 +110,14 @@ class Source:
         if bare:
             shown = ", ".join(sorted(bare)[:3]) + (", ..." if len(bare) > 3 else "")
             log.warning("%s: without masks, left out: %s (%d in all)", self.root, shown, len(bare))
+            tell_of_bare(pictures.get(name, self.root / name) for name in sorted(bare))
 
     def _read(self, name: str, frames: Path | None, masks: Path) -> AnnotatedVideo:
         if frames is None:
-            raise DataError(f'{masks}: no frames of video "{name}"; restore them or remove the masks')
+            raise DataError(
+                f'{masks}: no frames of video "{name}"; restore them or remove the masks',
+                "mask-without-image",
+            )
         found = read_masks(masks, self.kind, self.ignore)
         paired = pair(images_in(frames), found.files)
         meta: dict[str, object] = {"source": self.name, "license": self.license, "split": self.split}

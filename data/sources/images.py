@@ -26,7 +26,7 @@ from data.components import components
 from data.copies import original_of
 from data.frame_folder import image_clip, natural
 from data.inside import inside
-from data.label_images import MaskTable, object_table, read_labels, read_mask
+from data.label_images import MaskTable, object_table, read_labels, read_mask, tell_of_void
 from data.look import look
 from data.media import IMAGE_SUFFIXES
 from data.plural import plural
@@ -138,14 +138,19 @@ class Source:
 
     def _read(self, name: str, pictures: list[Path], masks: _Masks | None) -> AnnotatedVideo:
         if masks is None:
-            raise DataError(f"{pictures[0]}: has no mask; annotate it or set unannotated=skip")
+            raise DataError(
+                f"{pictures[0]}: has no mask; annotate it or set unannotated=skip", "image-without-mask"
+            )
         if not pictures:
             raise DataError(
-                f"{masks.files[0]}: no image {name} in {self.images or self.root}; restore it or remove the mask"
+                f"{masks.files[0]}: no image {name} in {self.images or self.root}; restore it or remove the mask",
+                "mask-without-image",
             )
         for files in (pictures, [] if masks.is_folder else masks.files):
             if len(files) > 1:
-                raise DataError(f"{files[0]}: and {files[1].name} have one name; remove one of them")
+                raise DataError(
+                    f"{files[0]}: and {files[1].name} have one name; remove one of them", "duplicate-frame"
+                )
         meta: dict[str, Any] = {"source": self.name, "license": self.license, "split": self.split}
         if masks.is_folder:
             table = object_table({k: [path] for k, path in enumerate(masks.files, 1)})
@@ -163,7 +168,8 @@ class Source:
         objects = encode_labels(numbers)
         if not objects or len(objects) > MAX_OBJECTS:
             raise DataError(
-                f"{path}: holds {len(objects)} objects, expected 1 to {MAX_OBJECTS}; correct or remove it"
+                f"{path}: holds {len(objects)} objects, expected 1 to {MAX_OBJECTS}; correct or remove it",
+                "mask-file" if objects else "nothing-visible",
             )
         values = labels.ravel()[np.unique(numbers, return_index=True)[1]]
         height, width = labels.shape
@@ -177,11 +183,13 @@ class Source:
         if path.suffix.lower() in _LOSSY:
             raise DataError(f"{path}: JPEG does not keep values; save masks as PNG (or set kind=binary)")
         labels = read_labels(path)
+        tell_of_void(path, labels, self.ignore)
         kept = np.where(np.isin(labels, list(self.ignore)), 0, labels)
         if labels.any() and not kept.any():
             raise DataError(
                 f"{path}: holds no value but 0 and {labels.max()}, which is ignored; is it a mask of one object "
-                "(kind=binary), or does ignore=[] help?"
+                "(kind=binary), or does ignore=[] help?",
+                "void-255",
             )
         return kept
 

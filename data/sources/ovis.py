@@ -95,7 +95,7 @@ class Source:
         }
         known = {whole(video.get("id"), f"{path}, id of a video", 0, _MOST): video for video in videos}
         if len(known) != len(videos):
-            raise DataError(f"{path}: two videos have one id; export it again")
+            raise DataError(f"{path}: two videos have one id; export it again", "duplicate-id")
         wanted = {i: video for i, video in known.items() if i in by_video}
         if len(wanted) < len(known):
             log.warning(
@@ -203,7 +203,7 @@ def _objects(
         at = f"{where}, annotation {ids[-1]}, frame"
         rows.append(tuple(_mask(mask, height, width, f"{at} {k}") for k, mask in enumerate(found)))
     if len(set(ids)) != len(ids):
-        raise DataError(f"{where}: two annotations have one id; export it again")
+        raise DataError(f"{where}: two annotations have one id; export it again", "duplicate-id")
     if not any(any(row) for row in rows):
         raise DataError(f"{where}: no single object in any of {frames} frames; leave the video out")
     return MaskTable(tuple(ids), tuple(rows), height, width)

@@ -107,7 +107,7 @@ class Source:
             raise DataError(f"{path}: {len(annotations)} annotations, expected 1 to {MAX_OBJECTS}")
         ids = [whole(item.get("id"), f"{path}, an annotation's id", 0, 2**62) for item in annotations]
         if len(set(ids)) < len(ids):
-            raise DataError(f"{path}: two annotations have one id; download it again")
+            raise DataError(f"{path}: two annotations have one id; download it again", "duplicate-id")
         places = [f"{path}, annotation {i}" for i in ids]
         masks = tuple(
             (rle_mask(item.get("segmentation"), height, width, place),)
@@ -132,7 +132,10 @@ class Source:
 def _expect_both(stem: Path, image: bool, annotation: bool) -> None:
     if not image or not annotation:
         there, missing = (".json", ".jpg") if annotation else (".jpg", ".json")
-        raise DataError(f"{stem}{missing}: missing, its {there} is there; restore it or remove both")
+        raise DataError(
+            f"{stem}{missing}: missing, its {there} is there; restore it or remove both",
+            "mask-without-image" if annotation else "image-without-mask",
+        )
 
 
 def _pictures(image: TarFile) -> Iterator[NDArray[np.uint8]]:

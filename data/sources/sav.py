@@ -74,13 +74,17 @@ class Source:
         media = stem.with_name(stem.name + ".mp4")
         if not media.is_file():
             raise DataError(
-                f"{media}: missing, its annotation is there; restore the video or remove the annotation"
+                f"{media}: missing, its annotation is there; restore the video or remove the annotation",
+                "mask-without-image",
             )
         paths = [stem.with_name(f"{stem.name}_{kind}.json") for kind in _TRACKS[self.tracks]]
         found = [path for path in paths if path.is_file()]
         if not found:
             names = " nor ".join(path.name for path in paths)
-            raise DataError(f"{media}: no {names} beside it; restore the annotation or remove the video")
+            raise DataError(
+                f"{media}: no {names} beside it; restore the annotation or remove the video",
+                "image-without-mask",
+            )
         tracks = [_read_annotation(path) for path in found]
         first = tracks[0]
         for path, other in zip(found, tracks, strict=True):
@@ -136,11 +140,12 @@ def _read_annotation(path: Path) -> _Annotation:
     if len(rows) > MAX_FRAMES or objects > MAX_OBJECTS or len(rows) * objects > MAX_CELLS:
         raise DataError(f"{path}: {len(rows)} frames x {objects} masklets are too many")
     if objects == 0:
-        raise DataError(f"{path}: annotates no object; remove the video or annotate it")
+        raise DataError(f"{path}: annotates no object; remove the video or annotate it", "nothing-visible")
     ids = found.get("masklet_id", list(range(objects)))
     if not isinstance(ids, list) or len(ids) != objects or len({*map(repr, ids)}) != objects:
         raise DataError(
-            f"{path}: 'masklet_id' must name each of the {objects} masklets once, got {str(ids)[:80]}"
+            f"{path}: 'masklet_id' must name each of the {objects} masklets once, got {str(ids)[:80]}",
+            "duplicate-id",
         )
     columns: list[list[str]] = [[] for _ in rows[0]]
     for k, row in enumerate(rows):
@@ -170,7 +175,10 @@ def _counts(rle: Any, height: int, width: int, where: str) -> str:
         raise DataError(f"{where}: expected {{'size': [h, w], 'counts': '...'}}, got {str(rle)[:80]}")
     if rle["size"] != [height, width]:
         size = "x".join(str(side) for side in rle["size"])[:40]
-        raise DataError(f"{where}: mask is {size}, the video is {height}x{width}; export masks at frame size")
+        raise DataError(
+            f"{where}: mask is {size}, the video is {height}x{width}; export masks at frame size",
+            "size-mismatch",
+        )
     return rle["counts"] if area(rle["counts"], height, width, where) else ""
 
 

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from data.clip import AnnotatedVideo, DataError, SourceClip, VideoFile
+from data.finding import tell_of_bare
 from data.frame_folder import images_in, natural
 from data.inside import inside
 from data.look import look
@@ -83,6 +84,7 @@ class Source:
         if bare:
             shown = ", ".join(bare[:3]) + (", ..." if len(bare) > 3 else "")
             log.warning("%s: without masks, left out: %s (%d in all)", place, shown, len(bare))
+            tell_of_bare(place / name for name in bare)
         by_name: dict[str, list[Path]] = {
             name: [] for name in sorted(masks, key=lambda name: natural(Path(name)))
         }
@@ -130,7 +132,10 @@ class Source:
 
     def _read(self, stem: Path, videos: Sequence[Path], masks: Path) -> AnnotatedVideo:
         if not videos:
-            raise DataError(f"{masks}: no video {stem.name} in {stem.parent}; restore it or remove the masks")
+            raise DataError(
+                f"{masks}: no video {stem.name} in {stem.parent}; restore it or remove the masks",
+                "mask-without-image",
+            )
         if len(videos) > 1:
             raise DataError(
                 f"{videos[1]}: {videos[0].name} has the same masks; rename one of them, and its masks"
@@ -161,7 +166,8 @@ class Source:
             if numbers[before] == numbers[after]:
                 raise DataError(
                     f"{found.files[after]}: and {found.files[before].name} belong to one frame, {numbers[after]}; "
-                    "remove one of them"
+                    "remove one of them",
+                    "duplicate-frame",
                 )
         rows = tuple(tuple(row[k] for k in order) for row in found.table.rows)
         files = tuple(found.files[k] for k in order)

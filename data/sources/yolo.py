@@ -133,7 +133,10 @@ class Source:
     ) -> AnnotatedVideo:
         if not images or not labels:
             there, missing = (images, "label") if images else (labels, "image")
-            raise DataError(f"{there[0]}: has no {missing}; restore it or remove this file")
+            raise DataError(
+                f"{there[0]}: has no {missing}; restore it or remove this file",
+                "image-without-mask" if images else "mask-without-image",
+            )
         for files in (images, labels):
             if len(files) > 1:
                 raise DataError(f"{files[0]}: and {files[1]} belong to one image; remove one of them")
@@ -155,7 +158,8 @@ class Source:
             masks.append((mask,))
         if not 0 < len(masks) <= MAX_OBJECTS:
             raise DataError(
-                f"{labels[0]}: {len(masks)} outlines, expected 1 to {MAX_OBJECTS}; annotate it or remove it"
+                f"{labels[0]}: {len(masks)} outlines, expected 1 to {MAX_OBJECTS}; annotate it or remove it",
+                "mask-file" if masks else "image-without-mask",
             )
         above = name.rpartition("/")[0].split("/")
         meta: dict[str, Any] = {
