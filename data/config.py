@@ -71,6 +71,7 @@ class DataConfig:
         shuffle_window: shards that "shards" mixes.
         resume: "exact" continues on the same number of processes only; "elastic" on any number, if the global batch is
             the same.
+        exclude: samples to leave out: `quarantine-*.jsonl` lists of earlier runs, or their run directories.
         max_bad_fraction: the run stops when more than this share of the samples cannot be read; see data/quarantine.py.
         sampling: how clips are cut from videos.
         augment: how they are changed at random.
@@ -93,6 +94,7 @@ class DataConfig:
     resume: Literal["exact", "elastic"] = "exact"
     workers: int = 2
     prefetch: int = 2
+    exclude: tuple[Path, ...] = ()
     max_bad_fraction: float = 0.01
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

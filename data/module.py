@@ -16,10 +16,12 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from data.clip import ClipBatch, DataError
 from data.config import DataConfig, DatasetConfig
+from data.exclude import choose_samples
 from data.held_out import HeldOut, HeldOutVideo
 from data.index import ShardIndex
 from data.lengths import refuse_short_videos
@@ -86,22 +88,22 @@ class ClipDataModule(pl.LightningDataModule):
         planned = [
             PlannedDataset(
                 name=str(part.root),
-                size=len(reader.index),
-                fingerprint=reader.index.fingerprint,
+                size=len(reader.samples.numbers),
+                fingerprint=reader.samples.fingerprint,
                 batch=part.batch or self.config.batch,
                 weight=part.weight,
                 repeat=part.repeat,
-                blocks=self._blocks(reader.index),
+                blocks=self._blocks(reader.index, reader.samples.numbers),
             )
             for part, reader in zip(self.config.parts(), self.readers, strict=True)
         ]
         return Plan(tuple(planned), self.seed)
 
-    def _blocks(self, index: ShardIndex) -> Blocks | None:
+    def _blocks(self, index: ShardIndex, numbers: NDArray[np.int64]) -> Blocks | None:
         """The order of shards, where samples are not all mixed."""
         if self.config.shuffle == "samples":
             return None
-        counts = np.bincount(index.columns.shard, minlength=len(index.columns.shard_names))
+        counts = np.bincount(index.columns.shard[numbers], minlength=len(index.columns.shard_names))
         return Blocks(tuple(counts.tolist()), self.config.shuffle_window)
 
     @cached_property
@@ -128,7 +130,14 @@ class ClipDataModule(pl.LightningDataModule):
             refuse_short_videos(index, frames, self.config.sampling, self.config.max_bad_fraction, setting)
         most = part.max_objects or (self.config.image_max_objects if is_images else self.config.max_objects)
         return ClipReader(
-            index, frames, most, self.image_size, self.config.sampling, self.config.augment, self._is_raw()
+            index,
+            frames,
+            most,
+            self.image_size,
+            self.config.sampling,
+            self.config.augment,
+            self._is_raw(),
+            choose_samples(index, str(part.root), self.config.exclude),
         )
 
     def _is_raw(self) -> bool:
@@ -186,6 +195,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> StepLoader:
         """Micro-batches of this rank, from the first one that was not consumed."""
+        self.held_out()  # what is wrong with it is said before the first step, not after the last one
         start = self.consumed
         self._start, self._ahead = start, start - self._processed()
         batches = MicroBatches(
@@ -267,7 +277,7 @@ class StepLoader:
         plan, first = self.batches.plan, self._start()
         with _own_words_on_workers():
             deliveries = iter(self._loader)
-        for step, delivery in enumerate(deliveries, first):
+        for step, delivery in enumerate(_told_of_death(deliveries), first):
             self.quarantine.add(delivery.bad, plan.asked(step + 1))
             if delivery.batch is None:
                 raise DataError(delivery.failure)
@@ -300,6 +310,24 @@ def _own_words_on_workers() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         yield
+
+
+def _told_of_death(deliveries: Iterator[Delivery]) -> Iterator[Delivery]:
+    """A worker that the system killed ends the run with the cause, not with torch's traceback."""
+    while True:
+        try:
+            delivery = next(deliveries)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            first = str(error).partition(". ")[0].rstrip(".")
+            raise DataError(
+                f"{first}: the system killed it, for want of memory most likely; lower data.workers, data.prefetch or "
+                "data.batch_max_objects (the same command continues from the last checkpoint)"
+            ) from error
+        yield delivery
 
 
 def _cores() -> int:

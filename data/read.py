@@ -15,6 +15,7 @@ from data.augment import AugmentConfig, augment
 from data.clip import Clip, ClipBatch, DataError, collate
 from data.config import Stage
 from data.decode import decode_frames, decode_masklet, read_masks
+from data.exclude import Chosen, all_samples
 from data.index import Sample, ShardIndex
 from data.order import mix
 from data.plan import Job, Plan
@@ -48,6 +49,7 @@ class ClipReader:
         sampling: how clips are cut.
         augment: how they are changed.
         is_raw: frames are left to the device that trains on them.
+        chosen: the samples that are used; None: all.
     """
 
     index: ShardIndex
@@ -57,6 +59,16 @@ class ClipReader:
     sampling: SamplingConfig
     augment: AugmentConfig
     is_raw: bool = False
+    chosen: Chosen | None = None
+
+    @property
+    def samples(self) -> Chosen:
+        """The samples that jobs count through."""
+        return self.chosen or all_samples(self.index)
+
+    def number(self, job: Job) -> int:
+        """Of a job's sample in the index."""
+        return job.index if self.chosen is None else int(self.chosen.numbers[job.index])
 
     def read(self, job: Job, limits: Limits | None = None) -> Clip | RawClip:
         """The clip of a job.
@@ -68,9 +80,10 @@ class ClipReader:
         Raises:
             SampleError: the sample is damaged, or no clip can be cut from it.
         """
-        sample = self.index[job.index]
-        masks = read_masks(self.index, job.index)
-        visible = self._visible(job.index, sample, masks)
+        number = self.number(job)
+        sample = self.index[number]
+        masks = read_masks(self.index, number)
+        visible = self._visible(number, sample, masks)
         seed = mix(job.seed, _SAMPLING)
         limits = limits or Limits()
         length = min(self.frames, limits.frames or self.frames)
@@ -83,7 +96,7 @@ class ClipReader:
             member = sample.media if isinstance(error, TooFewFrames) else MASKS
             raise SampleError(str(error), sample.shard, sample.key, member) from error
         masklets = [decode_masklet(sample, masks[k], k, chosen.frames) for k in chosen.objects]
-        pixels = decode_frames(self.index, job.index, chosen.frames)
+        pixels = decode_frames(self.index, number, chosen.frames)
         frames, shapes = augment(pixels, masklets, self.size, self.augment, mix(job.seed, _AUGMENT))
         clip = Clip(
             frames=torch.empty(len(pixels), 0) if self.is_raw else frames.finish(),
@@ -181,7 +194,9 @@ class MicroBatches(torch.utils.data.Dataset[Delivery]):
                 return reader.read(current, limits)
             except SampleError as error:
                 bad.append(
-                    BadSample(name, current.index, error.shard, error.key, error.member, str(error), step)
+                    BadSample(
+                        name, reader.number(current), error.shard, error.key, error.member, str(error), step
+                    )
                 )
                 tried += 1
                 current = self.plan.replacement(job, tried) if tried <= MAX_REPLACEMENTS else None

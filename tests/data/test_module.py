@@ -1,8 +1,11 @@
 import json
+import multiprocessing
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 
 import lightning.pytorch as pl
 import numpy as np
@@ -404,3 +407,66 @@ def test_a_stage_limits_strides(shards):
     assert spans["tight"] == {1} and spans["free"] == {1, 2, 3}
     with pytest.raises(DataError, match="stride_max=1 is below sampling.stride_min=2"):
         module(shards, sampling=SamplingConfig(2, 3), curriculum=(stage,))
+
+
+def test_a_worker_killed_by_the_system_ends_the_run_with_the_cause(shards):
+    loader = module(shards, workers=1, prefetch=1).train_dataloader()
+    batches = iter(loader)
+    assert next(batches).step == 0
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    start = time.monotonic()
+    with pytest.raises(DataError, match=r"DataLoader worker .*killed.*lower data\.workers"):
+        for _ in batches:
+            pass
+    assert time.monotonic() - start < 10
+
+
+def test_bad_samples_of_an_earlier_run_can_be_left_out(shards, tmp_path):
+    first, second = (module(shards, frames=2).indexes[0][i] for i in (2, 7))
+    earlier = tmp_path / "runs" / "one" / "log"
+    earlier.mkdir(parents=True)
+    row = {"dataset": "/elsewhere/videos", "index": 0, "member": "mp4", "error": "cut off", "step": 4}
+    lines = [row | {"shard": s.shard, "key": s.key} for s in (first, second)]
+    lines.append(row | {"dataset": "/elsewhere/other", "shard": first.shard, "key": "v00"})
+    (earlier / "quarantine-rank0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = module(shards, batch=1, exclude=(tmp_path / "runs" / "one",))
+    assert data.plan.datasets[0].size == 8
+    keys = {batch.sources[0].split('"')[1] for batch in take(data, 8)}
+    everything = {data.indexes[0][i].key for i in range(10)}
+    assert keys == everything - {first.key, second.key}
+    assert data.plan.datasets[0].fingerprint != module(shards).plan.datasets[0].fingerprint
+    windows = module(
+        shards, batch=1, exclude=(tmp_path / "runs" / "one",), shuffle="shards", shuffle_window=1
+    )
+    assert {batch.sources[0].split('"')[1] for batch in take(windows, 8)} == keys
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "line 1: not a line of a quarantine list"),
+        ('{"dataset": 1, "shard": "a", "key": "b"}', "must be strings"),
+        (None, "expects a quarantine-.*or a run directory"),
+    ],
+)
+def test_a_list_that_is_none_is_refused(shards, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "quarantine-rank0.jsonl").write_text(text)
+    with pytest.raises(DataError, match=message):
+        module(shards, exclude=(tmp_path,)).train_dataloader()
+
+
+def test_a_shard_deleted_while_training_runs_is_replaced_and_listed(tmp_path):
+    numbered_videos(tmp_path / "sav", 12, frames=4)
+    to_shards(tmp_path / "sav", tmp_path / "out")
+    config = DataConfig(root=tmp_path / "out", frames=2, workers=0, max_bad_fraction=0.5)
+    data = ClipDataModule(config, 32, 1, directory=tmp_path / "log")
+    batches = iter(data.train_dataloader())
+    first = next(batches).sources[0].partition(",")[0]
+    gone = next(path for path in sorted((tmp_path / "out").glob("*.tar")) if path.name != first)
+    gone.unlink()
+    seen = [next(batches) for _ in range(12)]
+    (listed,) = map(json.loads, (tmp_path / "log" / "quarantine-rank0.jsonl").read_text().splitlines())
+    assert listed["shard"] == gone.name and "cannot be opened (No such file" in listed["error"]
+    assert sum(batch.skipped for batch in seen) == 1
