@@ -155,6 +155,7 @@ def object_table(paths: Mapping[int, Sequence[Path | None]]) -> MaskTable:
 def _expect_size(path: Path, size: tuple[int, ...], expected: tuple[int, ...], first: Path) -> None:
     if size != expected:
         raise DataError(
-            f"{path}: is {size[0]}x{size[1]}, {first.name} is {expected[0]}x{expected[1]}; masks of a clip are alike",
+            f"{path}: is {size[0]}x{size[1]}, {first.name} is {expected[0]}x{expected[1]}; "
+            "a clip's masks have one size",
             "size-mismatch",
         )
