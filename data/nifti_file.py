@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data.clip import DataError
 from data.shard import MAX_SIDE
-from data.volume import MAX_VOLUME_BYTES
+from data.volume import MAX_VOLUME_BYTES, read_numbers
 
 SUFFIXES = (".nii.gz", ".nii")
 _SIZES = (348, 540)  # of the headers of versions 1 and 2
@@ -28,7 +28,6 @@ _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 _MOST_BEFORE_VOXELS = 64 << 20  # header extensions
 _MOST_RATIO = 1032  # deflate cannot shrink more
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
-_BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,9 @@ class NiftiFile:
             DataError: the file is damaged or cut off.
         """
         size = math.prod(self.shape[:3]) * self.dtype.itemsize
-        stored = np.empty(math.prod(self.shape[:3]), self.dtype)
         with _opened(self.path) as file:
             file.seek(self.offset + volume * size)
-            memory = memoryview(cast(Any, stored.view(np.uint8)))
-            read = 0
-            while read < size:
-                count = cast(Any, file).readinto(memory[read : read + _BLOCK])
-                if not count:
-                    raise DataError(f"{self.path}: is cut off in its voxels; copy it again")
-                read += count
+            stored = read_numbers(file, math.prod(self.shape[:3]), self.dtype, str(self.path))
             if volume == self.shape[3] - 1:
                 file.read(1)  # the end of a gzip file has a checksum
         return stored.reshape(self.shape[:3], order="F")

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ PRESETS = {"abdomen": (40.0, 400.0), "bone": (400.0, 1800.0), "brain": (40.0, 80
 
 _PERCENTILES = (0.5, 99.5)
 _MOST_SAMPLED = 1 << 24  # voxels that percentiles are taken of
+_BLOCK = 1 << 24
 _ISOTROPIC = 1.01  # spacings that differ by less are equal
 
 
@@ -87,6 +88,23 @@ def auto_window(slices: Iterable[NDArray[Any]], count: int) -> Window:
     if low == high:  # nearly all of it is one value
         low, high = float(sample.min()), float(sample.max())
     return Window(low, high if high > low else low + 1.0)
+
+
+def read_numbers(file: Any, count: int, dtype: np.dtype[Any], where: str) -> NDArray[Any]:
+    """So many numbers from an open binary file, whose pages of memory are only taken as they are filled.
+
+    Raises:
+        DataError: the file ends before.
+    """
+    numbers = np.empty(count, dtype)
+    memory = memoryview(cast(Any, numbers.view(np.uint8)))
+    done = 0
+    while done < len(memory):
+        read = file.readinto(memory[done : done + _BLOCK])
+        if not read:
+            raise DataError(f"{where}: is cut off in its voxels; copy it again")
+        done += read
+    return numbers
 
 
 def pictures(
