@@ -80,9 +80,14 @@ class HeldOut:
         """All videos of a folder.
 
         Raises:
-            DataError: the index or a shard is not as it should be, or a video has nothing to track.
+            DataError: the index or a shard is not as it should be, or a video has nothing to track, or is an image.
         """
         index = ShardIndex.load(root)
+        if index.is_image.any():
+            raise DataError(
+                f"{root}: holds images, and held-out videos are tracked; leave data.val_root out and score the trained "
+                "model with `sam2 eval image`"
+            )
         for sample in map(index.__getitem__, range(len(index))):
             if not sample.visible.any():
                 raise SampleError(

@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
         return 130
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
-        return int(getattr(error, "code", 1))
+        code = getattr(error, "code", 1)
+        return code if isinstance(code, int) else 1  # an error of the data names its kind by `code`
     return 0
 
 

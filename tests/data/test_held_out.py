@@ -3,11 +3,17 @@ import pytest
 import torch
 from torchvision.transforms import functional as TF
 
+from data.clip import DataError
 from data.decode import decode_frames
 from data.held_out import HeldOut
+from data.module import ClipDataModule, DataConfig
 from data.quarantine import SampleError
+from data.sources import load_source
+from data.write import convert
 from tests.data.sav_folder import number_in, numbered_frame, write_annotation, write_video
 from tests.data.shards import DAMAGES, numbered_videos, rewrite, to_shards
+from tests.data.sources.image_files import write_image
+from tests.data.sources.vos_files import write_palette
 
 
 def test_a_video_comes_whole_with_its_truth_at_its_own_size(tmp_path):
@@ -88,3 +94,14 @@ def test_frames_move_to_a_device_and_the_truth_stays(tmp_path):
     numbered_videos(tmp_path / "sav", 1, frames=2)
     video = HeldOut(to_shards(tmp_path / "sav", tmp_path / "out"), 16)[0].to("meta")
     assert video.frames.device.type == "meta" and isinstance(video.truth, np.ndarray)
+
+
+def test_images_cannot_be_tracked_and_that_is_said_before_training(tmp_path):
+    write_image(tmp_path / "set" / "images" / "a.jpg")
+    write_palette(tmp_path / "set" / "masks" / "a.png", np.ones((32, 48)))
+    convert(load_source("images", tmp_path / "set"), tmp_path / "out")
+    config = DataConfig(root=tmp_path / "out", val_root=tmp_path / "out", workers=0)
+    with pytest.raises(
+        DataError, match=r"out: holds images, and held-out videos are tracked; .* `sam2 eval image`"
+    ):
+        ClipDataModule(config, 32, 0).train_dataloader()

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
+from data.clip import DataError
 from sam2.evaluation.jf import Scores
 from sam2.evaluation.kinds import MASKS
 from sam2.evaluation.report import Report, summarise, write_results
@@ -346,6 +347,18 @@ def test_ctrl_c_says_how_to_go_on(
     assert run.main(["smoke"]) == 130
     signal.signal(signal.SIGINT, handler)  # Lightning ignores further ones
     assert "the same command continues" in capsys.readouterr().err
+
+
+def test_a_mistake_in_the_data_is_one_line_and_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(config: RunConfig, command: Sequence[str]) -> None:
+        raise DataError("a.tar: cut off", "media")  # the second word is the kind that `sam2 data check` names
+
+    monkeypatch.setattr(run, "start", refuse)
+    monkeypatch.chdir(tmp_path)
+    assert run.main(["smoke"]) == 1
+    assert capsys.readouterr().err == "error: a.tar: cut off\n"
 
 
 @pytest.mark.parametrize("name", recipe_names())
