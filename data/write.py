@@ -6,11 +6,13 @@ shards are kept, after each of their clips was held against the source as it is 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -109,16 +111,29 @@ def convert(
     clips = source.clips()
     if options.part:
         clips = [clip for clip in clips if options.part.holds(clip)]
+    with _full_disk_named(out):
+        try:
+            skipped = _write_all(clips, claim, options, progress)
+        except SourceChanged:
+            if not options.overwrite:
+                raise
+            claim = claim.replaced()
+            skipped = _write_all(clips, claim, options, progress)
+        if not claim.holds_samples:
+            raise _nothing_converted(source, options, skipped)
+        return _finish(claim, skipped)
+
+
+@contextmanager
+def _full_disk_named(out: Path) -> Iterator[None]:
     try:
-        skipped = _write_all(clips, claim, options, progress)
-    except SourceChanged:
-        if not options.overwrite:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        claim = claim.replaced()
-        skipped = _write_all(clips, claim, options, progress)
-    if not claim.holds_samples:
-        raise _nothing_converted(source, options, skipped)
-    return _finish(claim, skipped)
+        raise DataError(
+            f"{out}: {error.strerror}; finished shards are kept, make room and run the same command again"
+        ) from error
 
 
 def _nothing_converted(source: VideoSource, options: ConvertOptions, skipped: Sequence[str]) -> DataError:

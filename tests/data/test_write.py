@@ -3,6 +3,8 @@
 import gc
 import io
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -395,3 +397,38 @@ def test_pictures_that_a_source_computes(tmp_path):
         convert(
             given(tmp_path / "in", video), tmp_path / "o2", ConvertOptions(EncodeOptions(media="original"))
         )
+
+
+def test_a_full_disk_keeps_finished_shards_and_the_same_command_goes_on(sav, tmp_path):
+    """The system's limit on the size of a file stands for the disk: the same failed write, another number."""
+    for name in "abc":
+        sav.add(name, frames=6, **({"height": 320, "width": 320} if name == "b" else {}))
+    encode = EncodeOptions(media="jpeg")
+    options = ConvertOptions(encode, shard_bytes=1)
+    convert(load_source("sav", sav.root), tmp_path / "whole", options)
+    sizes = [path.stat().st_size for path in sorted((tmp_path / "whole").glob("*.tar"))]
+    limit = (sizes[0] + sizes[1]) // 2
+    assert sizes[0] < limit < sizes[1]
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from data.clip import DataError\n"
+        "from data.encode import EncodeOptions\n"
+        "from data.sources import load_source\n"
+        "from data.write import ConvertOptions, convert\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "options = ConvertOptions(EncodeOptions(media='jpeg'), shard_bytes=1)\n"
+        "try:\n"
+        "    convert(load_source('sav', sys.argv[1]), sys.argv[2], options)\n"
+        "except DataError as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(sav.root), str(out)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "finished shards are kept, make room" in done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["000000.tar", "convert.json"]
+    convert(load_source("sav", sav.root), out, options)
+    for path in sorted((tmp_path / "whole").glob("*.tar")):
+        assert (out / path.name).read_bytes() == path.read_bytes()
