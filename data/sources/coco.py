@@ -1,4 +1,4 @@
-"""coco: images with one JSON of outlines, as COCO, LVIS and most annotation tools write it.
+"""COCO JSON: images with one file of outlines, as COCO, LVIS and most annotation tools write it.
 
 ROOT/ANNOTATIONS.json        "images", "annotations", "categories"
 ROOT/IMAGES/FILE_NAME        what "file_name" of an image says, in the folder that the option `images` names
@@ -174,7 +174,7 @@ class Source:
             )
         meta = {
             "source": self.name,
-            "license": self.license or known.licenses.get(image.get("license"), ""),
+            "license": self.license or known.license(image),
             "split": self.split,
             "image_id": image["id"],
             "file_name": image["file_name"],
@@ -209,11 +209,18 @@ class _Names:
     def category(self, annotation: dict[str, Any], where: str) -> str:
         """Of an annotation; "" if it has none."""
         category = annotation.get("category_id")
-        if category is not None and category not in self.categories:
+        if category is None:
+            return ""
+        if type(category) not in (int, str) or category not in self.categories:
             raise DataError(
                 f"{where}, annotation {annotation.get('id')}: category {str(category)[:40]} is not listed in categories"
             )
-        return self.categories.get(category, "")
+        return self.categories[category]
+
+    def license(self, image: dict[str, Any]) -> str:
+        """Of an image; "" if none is listed for it."""
+        number = image.get("license")
+        return self.licenses.get(number, "") if type(number) in (int, str) else ""
 
 
 def _outline(found: Any, height: int, width: int, where: str) -> str:

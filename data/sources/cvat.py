@@ -1,4 +1,4 @@
-"""cvat: annotations of CVAT, "CVAT for images 1.1" and "CVAT for video 1.1".
+"""CVAT: images and videos, as "CVAT for images 1.1" and "CVAT for video 1.1".
 
 ROOT/**/annotations.xml          one for each task, or any other NAME.xml; ROOT may be the XML itself
 beside an XML for images:        images/NAME, as the export with images has it, or NAME
@@ -11,6 +11,7 @@ video, by start_frame and step of the task. The option `pictures` names the vide
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import partial
@@ -101,7 +102,7 @@ class Source:
         group = title if found.findtext(".//meta/*/mode") == "interpolation" else ""
         clips = []
         for image in images:
-            stem = Path(image.get("name", "")).with_suffix("").as_posix()
+            stem = os.path.splitext(image.get("name", ""))[0]
             if any(shape.tag in SHAPES for shape in image):
                 read = partial(self._read_image, path, image, above + stem)
                 clips.append(SourceClip(as_key(above + stem), read, group or original_of(stem)))

@@ -1,4 +1,4 @@
-"""images: a folder of images beside a folder of masks with the same names.
+"""Images and masks in two folders, with the same names.
 
 ROOT/images/**/NAME.jpg          any image format; the option `images` names the folder
 ROOT/masks/**/NAME.png           kind=labels: the value of a pixel is its object's id (palette, or grey of 8 or 16 bits)

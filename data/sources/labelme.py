@@ -1,4 +1,4 @@
-"""labelme: images with a JSON each, as LabelMe writes it.
+"""LabelMe: images with a JSON each.
 
 ROOT/**/NAME.json            "imagePath" names the image, relative to the JSON
 ROOT/**/NAME.jpg             wherever in ROOT that is; "imageData", the image inside the JSON, is not read

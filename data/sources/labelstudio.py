@@ -1,4 +1,4 @@
-"""labelstudio: images annotated with Label Studio, exported as JSON.
+"""Label Studio: images with brushes and polygons, exported as JSON.
 
 ROOT/project-1.json      the export "JSON" (not JSON-MIN); ROOT may be the JSON itself
 ROOT/NAME.jpg            the images, in the folder that the option `images` names

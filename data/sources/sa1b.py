@@ -1,4 +1,4 @@
-"""sa1b: SA-1B, images with the masks that a model found in them, unpacked or in the published tars.
+"""SA-1B: images with the masks that a model found in them, unpacked or in the published tars.
 
 ROOT/**/sa_1.jpg, ROOT/**/sa_1.json        as unpacked, or
 ROOT/**/sa_000000.tar                      as downloaded; read where they lie, both kinds may be mixed
@@ -125,8 +125,20 @@ class Source:
             ]
             meta[score] = found
         for points in ("point_coords", "crop_box"):
-            meta[points] = [item.get(points) for item in annotations]
+            meta[points] = [
+                _numbers(a.get(points), f"{at}, {points}") for a, at in zip(annotations, places, strict=True)
+            ]
         return AnnotatedVideo(as_key(path.stem), media, height, width, 0.0, (0,), tuple(ids), masks, meta)
+
+
+def _numbers(found: Any, where: str) -> list[Any]:
+    """A list of numbers, or of points."""
+    if not isinstance(found, list):
+        raise DataError(f"{where}: is {str(found)[:60]}, expected a list of numbers")
+    return [
+        [number(value, where) for value in item] if isinstance(item, list) else number(item, where)
+        for item in found
+    ]
 
 
 def _expect_both(stem: Path, image: bool, annotation: bool) -> None:

@@ -1,4 +1,4 @@
-"""yolo: images with text files of outlines, as YOLO segmentation has them.
+"""YOLO segmentation: images with text files of outlines.
 
 ROOT/images/train/NAME.jpg, ROOT/labels/train/NAME.txt      or
 ROOT/train/images/NAME.jpg, ROOT/train/labels/NAME.txt      with any folders above and below; no split is needed
