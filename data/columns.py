@@ -8,6 +8,7 @@ import zipfile
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,32 @@ class Columns:
     content: NDArray[
         np.uint8
     ]  # (32,) sha256 over every meta.json, which holds the hashes of the other members
+    meta_sha256: NDArray[np.uint8]  # (N, 32) of each meta.json; (0, 32) in an index of an earlier version
 
     def fingerprint(self) -> str:
-        """Hex digest of everything above."""
+        """Hex digest of everything above but `meta_sha256`, which `content` covers already."""
         digest = hashlib.sha256()
         for f in fields(self):
+            if f.name == _LATER:
+                continue
             values = np.ascontiguousarray(getattr(self, f.name))
             digest.update(f"{f.name} {values.dtype.str} {values.shape};".encode())
             digest.update(values.data)
         return digest.hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """The fingerprint, computed once."""
+        return self.fingerprint()
+
+    def key(self, i: int) -> str:
+        """The key of sample `i`."""
+        return str(row(self.key_bytes, self.key_end, i).tobytes().decode())
+
+    def members(self, i: int) -> dict[str, tuple[int, int]]:
+        """Offset and size of each member of sample `i` in its shard."""
+        spans = zip(self.offsets[i].tolist(), self.sizes[i].tolist(), strict=True)
+        return dict(zip((META, MASKS, MEDIA[self.media[i]]), spans, strict=True))
 
 
 def row(values: NDArray[Any], ends: NDArray[np.int64], i: int) -> NDArray[Any]:
@@ -92,6 +110,7 @@ class _Rows:
     visible: list[bytes] = field(default_factory=list)
     seen: set[bytes] = field(default_factory=set)
     content: Any = field(default_factory=hashlib.sha256)
+    meta_sha256: list[bytes] = field(default_factory=list)
 
     def add(self, shard: int, name: str, key: str, members: dict[str, tuple[int, int]], fd: int) -> None:
         where = f'{name}, clip "{key}"'
@@ -108,6 +127,7 @@ class _Rows:
                 f"{where}: member {' and '.join(missing)} missing; convert or download the shard again"
             )
         self.content.update(raw)
+        self.meta_sha256.append(hashlib.sha256(raw).digest())
         self.shard.append(shard)
         self.keys.append(key.encode())
         for member in (META, MASKS, sample.media):
@@ -149,6 +169,7 @@ class _Rows:
             visible_end=_ends([len(bits) for bits in self.visible]),
             visible_bits=np.frombuffer(b"".join(self.visible), np.uint8),
             content=np.frombuffer(self.content.digest(), np.uint8),
+            meta_sha256=np.frombuffer(b"".join(self.meta_sha256), np.uint8).reshape(-1, 32),
         )
 
 
@@ -167,6 +188,8 @@ def _ends(lengths: Sequence[int]) -> NDArray[np.int64]:
     return np.cumsum(np.asarray(lengths, np.int64), dtype=np.int64)
 
 
+_LATER = "meta_sha256"  # a column that an index of an earlier version lacks
+
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, EOFError, MemoryError, SyntaxError)
 _UNREADABLE += (
     zipfile.BadZipFile,
@@ -175,29 +198,37 @@ _UNREADABLE += (
 )  # also what zipfile cannot or will not read
 
 
-def read_columns(path: Path) -> Columns:
+def read_columns(path: Path, known_as: str = "") -> Columns:
     """Read an index file, which is not trusted: no pickle, sizes bounded by the file, every offset checked.
+
+    Args:
+        path: of the file.
+        known_as: what messages call it, where it is a copy.
 
     Raises:
         DataError: damaged, made by another version, or inconsistent.
     """
-    again = f"make it again with `sam2 data index {path.parent}`"
+    name = known_as or str(path)
+    again = f"make it again with `sam2 data index {name.rpartition('/')[0]}`"
+    if known_as:
+        again = "make it again with `sam2 data index` where the shards are"
     try:
         with zipfile.ZipFile(path) as archive:
             if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-                raise DataError(f"{path}: holds compressed columns; {again}")
+                raise DataError(f"{name}: holds compressed columns; {again}")
         with np.load(path, allow_pickle=False) as stored:
-            columns = Columns(**{f.name: stored[f.name] for f in fields(Columns)})
+            found = {f.name: stored[f.name] for f in fields(Columns) if f.name != _LATER or _LATER in stored}
+            columns = Columns(**{_LATER: np.zeros((0, 32), np.uint8), **found})
             fingerprint = str(stored["fingerprint"])
     except _UNREADABLE as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: not a readable index ({error}); {again}") from error
+        raise DataError(f"{name}: not a readable index ({error}); {again}") from error
     if columns.fingerprint() != fingerprint:
-        raise DataError(f"{path}: does not match its own fingerprint (damaged?); {again}")
+        raise DataError(f"{name}: does not match its own fingerprint (damaged?); {again}")
     problem = _inconsistency(columns)
     if problem:
-        raise DataError(f"{path}: {problem}; {again}")
+        raise DataError(f"{name}: {problem}; {again}")
     return columns
 
 
@@ -213,7 +244,7 @@ _DTYPES = {
         "visible_end",
     ),
     np.dtype(np.int32): ("shard", "shape", "media_frames", "frame_index"),
-    np.dtype(np.uint8): ("key_bytes", "media", "visible_bits", "content"),
+    np.dtype(np.uint8): ("key_bytes", "media", "visible_bits", "content", "meta_sha256"),
     np.dtype(np.float64): ("fps",),
     np.dtype(np.bool_): ("is_proxy",),
 }
@@ -246,6 +277,8 @@ def _inconsistency(c: Columns) -> str:
         ends = getattr(c, f"{name}_end")
         if values.ndim != 1 or _falls(ends) or (ends[-1] if n else 0) != len(values):
             return f"column {name}_end does not fit its values"
+    if c.meta_sha256.shape not in ((n, 32), (0, 32)):
+        return f"column meta_sha256 has shape {c.meta_sha256.shape}, expected {(n, 32)}"
     if not n:
         return ""
     if c.shard.min() < 0 or c.shard.max() >= shards or c.media.max() >= len(MEDIA):

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from data.access import Access
 from data.augment import AugmentConfig
 from data.clip import DataError
+from data.place import Url, checked, is_pipe, is_url, shown
 from data.sample import SamplingConfig
 
 _CHOICES = {
     "warp_on": ("auto", "worker", "device"),
     "shuffle": ("samples", "shards"),
     "resume": ("exact", "elastic"),
+    "remote": ("download", "range"),
 }
 
 
@@ -22,7 +25,7 @@ class DatasetConfig:
     """One of several data sets; what is null comes from `DataConfig`.
 
     Attributes:
-        root: folder of shards with their index.
+        root: folder of shards with their index, or its address.
         weight: how often a step uses this data set, relative to the others; null everywhere: by its number of batches.
         repeat: how often a sample comes in one epoch.
         batch: clips in a micro-batch of one rank.
@@ -30,7 +33,7 @@ class DatasetConfig:
         max_objects: of a clip.
     """
 
-    root: Path
+    root: Url | Path
     weight: float | None = None
     repeat: int = 1
     batch: int | None = None
@@ -52,9 +55,10 @@ class DataConfig:
     """What a run trains on and is evaluated on.
 
     Attributes:
-        root: folder of shards with their index (`sam2 data convert` makes it).
+        root: folder of shards with their index (`sam2 data convert` makes it), its address (s3://, gs://, https://), or
+            `pipe:` and a command that writes shards.
         datasets: several of them, instead of `root`.
-        val_root: folder of shards to evaluate on.
+        val_root: folder of shards to evaluate on, or its address.
         frames: of a clip.
         curriculum: stages with shorter or denser clips at the beginning, in order; memory is learned faster from two
             frames.
@@ -77,11 +81,19 @@ class DataConfig:
         augment: how they are changed at random.
         warp_on: who moves and colours pixels: "worker", the processes that make batches; "device", the one that trains;
             "auto", the device if it is a GPU. What is drawn is the same; results differ by rounding.
+        cache_dir: folder on this node for copies of shards that lie elsewhere; null: in $SLURM_TMPDIR, or among the
+            user's caches.
+        cache_gb: what the copies may take together, 10**9 bytes; those not used for the longest time go first.
+        remote: "download" copies a shard when a sample of it is first wanted; "range" asks for what is wanted alone,
+            which suits few videos of many.
+        stage: copy all shards to `cache_dir` before the run begins, also from a folder; if they do not fit, they are
+            read where they are.
+        attempts: how often a server is asked before the run stops.
     """
 
-    root: Path | None = None
+    root: Url | Path | None = None
     datasets: tuple[DatasetConfig, ...] = ()
-    val_root: Path | None = None
+    val_root: Url | Path | None = None
     frames: int = 8
     curriculum: tuple[Stage, ...] = ()
     batch: int = 1
@@ -99,10 +111,15 @@ class DataConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     warp_on: Literal["auto", "worker", "device"] = "auto"
+    cache_dir: Path | None = None
+    cache_gb: float = 100.0
+    remote: Literal["download", "range"] = "download"
+    stage: bool = False
+    attempts: int = 8
 
     def __post_init__(self) -> None:
-        ones = ("frames", "batch", "repeat", "max_objects", "image_max_objects", "prefetch", "shuffle_window")
-        for name, low in {**dict.fromkeys(ones, 1), "workers": 0}.items():
+        ones = ["frames", "batch", "repeat", "max_objects", "image_max_objects", "prefetch", "shuffle_window"]
+        for name, low in {**dict.fromkeys([*ones, "attempts"], 1), "workers": 0}.items():
             if getattr(self, name) < low:
                 raise DataError(f"{name} is {getattr(self, name)}; it must be {low} or more")
         largest = max([self.batch, *(dataset.batch or 0 for dataset in self.datasets)])
@@ -114,7 +131,7 @@ class DataConfig:
             for name in ("frames", "batch", "max_objects"):
                 value = getattr(dataset, name)
                 if value is not None and value < 1:
-                    raise DataError(f"{name} of {dataset.root} is {value}; it must be 1 or more")
+                    raise DataError(f"{name} of {shown(dataset.root)} is {value}; it must be 1 or more")
         ends = [0, *(stage.until for stage in self.curriculum)]
         strides = [stage.stride_max or self.sampling.stride_min for stage in self.curriculum]
         if ends != sorted(set(ends)) or any(stage.frames < 1 for stage in self.curriculum):
@@ -134,6 +151,20 @@ class DataConfig:
                 )
         if self.root is not None and self.datasets:
             raise DataError("root and datasets are both set; the second replaces the first")
+
+        if not 0 < self.cache_gb < float("inf"):
+            raise DataError(f"cache_gb is {self.cache_gb}; it must be above 0")
+        for place in (*(dataset.root for dataset in self.datasets), self.val_root):
+            if place is not None and is_pipe(place):
+                raise DataError(f"{place}: a command cannot be one of several data sets, nor be evaluated on")
+        for place in (self.root, *(dataset.root for dataset in self.datasets), self.val_root):
+            if place is not None and is_url(place) and not is_pipe(place):
+                checked(str(place))
+
+    @property
+    def access(self) -> Access:
+        """How shards are read that lie elsewhere."""
+        return Access(self.cache_dir, self.cache_gb, self.remote, self.stage, self.attempts)
 
     def parts(self) -> tuple[DatasetConfig, ...]:
         """The data sets to train on."""

@@ -19,6 +19,7 @@ from PIL import Image
 from data.clip import DataError
 from data.diagnose import decoding_problem
 from data.index import Sample, ShardIndex
+from data.place import StorageError
 from data.quarantine import SampleError
 from data.rle import box_of, decode_columns, run_lengths
 from data.shard import MASKS, META, sha256
@@ -211,7 +212,7 @@ def _naming(sample: Sample, member: str) -> Iterator[None]:
     """Whatever goes wrong inside is about this member of this sample."""
     try:
         yield
-    except SampleError:
+    except (SampleError, StorageError):
         raise
     except (DataError, OSError) as error:
         reason = str(error).removeprefix(f"{sample.where}: ").removeprefix(f"{member} ")

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data.access import Access
 from data.clip import DataError
 from data.decode import decode_frames, decode_masklet, read_masks
 from data.index import ShardIndex
+from data.place import shown
 from data.quarantine import SampleError
 from data.shard import MASKS
 from data.warp import resize
@@ -76,17 +78,17 @@ class HeldOut:
     numbers: range | None = None
 
     @classmethod
-    def open(cls, root: Path, size: int) -> HeldOut:
+    def open(cls, root: Path | str, size: int, access: Access | None = None) -> HeldOut:
         """All videos of a folder.
 
         Raises:
             DataError: the index or a shard is not as it should be, or a video has nothing to track, or is an image.
         """
-        index = ShardIndex.load(root)
+        index = ShardIndex.load(root, access).staged(access or Access())
         if index.is_image.any():
             raise DataError(
-                f"{root}: holds images, and held-out videos are tracked; leave data.val_root out and score the trained "
-                "model with `sam2 eval image`"
+                f"{shown(root)}: holds images, and held-out videos are tracked; leave data.val_root out and score the "
+                "trained model with `sam2 eval image`"
             )
         for sample in map(index.__getitem__, range(len(index))):
             if not sample.visible.any():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.access import Access
 from data.clip import DataError
 from data.columns import Columns, read_columns, row, scan_columns
-from data.shard import MASKS, MEDIA, META, SampleMeta, list_shards, parse_meta
+from data.copied_shards import CopiedShards, stage
+from data.origin import Folder, fetch_whole
+from data.place import is_pipe, is_url, shown
+from data.ranged_shards import RangedShards
+from data.remote import Remote
+from data.shard import MEDIA, META, SampleMeta, list_shards, parse_meta
+from data.shard_cache import ShardCache
+from data.shard_store import ShardStore
 
 INDEX_NAME = "index.npz"
 MAX_OPEN_SHARDS = 64
@@ -82,20 +91,28 @@ class ShardIndex:
     Safe with forked and spawned workers: open files belong to the process that opened them.
     """
 
-    def __init__(self, root: Path, columns: Columns) -> None:
+    def __init__(self, root: Path | str, columns: Columns, store: ShardStore | None = None) -> None:
         self.root = root
         self.columns = columns
-        self.fingerprint = columns.fingerprint()
+        self.store = store
+        self.fingerprint = columns.digest
         self._files: OrderedDict[int, _OpenFile] = OrderedDict()
         self._pid = os.getpid()
 
     @classmethod
-    def load(cls, root: str | Path) -> ShardIndex:
+    def load(cls, root: str | Path, access: Access | None = None) -> ShardIndex:
         """Read `index.npz` and hold it against the shards beside it.
+
+        Args:
+            root: folder, or the address of one; what lies elsewhere is held against the index when it is read.
+            access: how it is read from elsewhere.
 
         Raises:
             DataError: no index, a damaged one, or shards that were added, removed or changed in size since.
+            StorageError: the address cannot be reached.
         """
+        if is_url(root):
+            return cls._load_from(str(root), access or Access())
         root = Path(root)
         path = root / INDEX_NAME
         shards = list_shards(root)
@@ -113,6 +130,27 @@ class ShardIndex:
         return cls(root, columns)
 
     @classmethod
+    def _load_from(cls, url: str, access: Access) -> ShardIndex:
+        if is_pipe(url):
+            raise DataError(f"{url}: a command has no index; give a folder or the address of one")
+        origin, cache = access.remote_at(url), access.cache()
+        columns = _copied_columns(cache, origin)
+        if access.remote == "range":
+            return cls(url, columns, RangedShards(columns, origin, access))
+        copies = CopiedShards(columns, origin, cache)
+        copies.check_budget()
+        if access.stage:
+            stage(copies, shown(url))
+        return cls(url, columns, copies)
+
+    def staged(self, access: Access) -> ShardIndex:
+        """The same samples, read from copies on this node if `access` asks for that and there is room."""
+        if not access.stage or self.store is not None:
+            return self
+        copies = CopiedShards(self.columns, Folder(Path(self.root)), access.cache())
+        return ShardIndex(self.root, self.columns, copies) if stage(copies, str(self.root)) else self
+
+    @classmethod
     def build(cls, root: str | Path) -> ShardIndex:
         """Scan the shards of `root` (tar headers and `meta.json`); nothing is written, see `save`.
 
@@ -124,7 +162,7 @@ class ShardIndex:
 
     def save(self) -> Path:
         """Write `index.npz` beside the shards, atomically; the same shards give the same bytes."""
-        path = self.root / INDEX_NAME
+        path = Path(self.root) / INDEX_NAME
         partial = path.with_name(f".{INDEX_NAME}.{os.getpid()}.tmp")
         arrays = {f.name: getattr(self.columns, f.name) for f in fields(Columns)}
         with partial.open("wb") as file:
@@ -138,11 +176,9 @@ class ShardIndex:
     def __getitem__(self, i: int) -> Sample:
         """Sample `i`; negative numbers count from the end."""
         if not -len(self) <= i < len(self):
-            raise IndexError(f"sample {i} of {len(self)} in {self.root}")
+            raise IndexError(f"sample {i} of {len(self)} in {shown(self.root)}")
         i %= len(self)
         c = self.columns
-        media = MEDIA[c.media[i]]
-        spans = zip(c.offsets[i].tolist(), c.sizes[i].tolist(), strict=True)
         height, width, media_height, media_width = c.shape[i].tolist()
         frame_index = row(c.frame_index, c.frame_end, i)
         object_ids = row(c.object_ids, c.object_end, i)
@@ -150,10 +186,10 @@ class ShardIndex:
         bits = np.unpackbits(row(c.visible_bits, c.visible_end, i), count=cells)
         return Sample(
             shard=str(c.shard_names[c.shard[i]]),
-            key=row(c.key_bytes, c.key_end, i).tobytes().decode(),
-            media=media,
+            key=c.key(i),
+            media=MEDIA[c.media[i]],
             is_proxy=bool(c.is_proxy[i]),
-            members=dict(zip((META, MASKS, media), spans, strict=True)),
+            members=c.members(i),
             height=height,
             width=width,
             media_height=media_height,
@@ -185,6 +221,7 @@ class ShardIndex:
 
         Raises:
             DataError: the sample has no such member, the range leaves it, or the shard changed on disk.
+            StorageError: the shard lies elsewhere and cannot be had now.
         """
         sample = self[i]
         if member not in sample.members:
@@ -193,7 +230,14 @@ class ShardIndex:
         length = size - start if length is None else length
         if start < 0 or length < 0 or start + length > size:
             raise DataError(f"{sample.where}: bytes {start}+{length} leave member {member} of {size} bytes")
+        if self.store is not None:
+            return self.store.read(i % len(self), member, start, length)
         return self._open(int(self.columns.shard[i])).read(offset + start, length)
+
+    def ahead(self, shards: Sequence[int]) -> None:
+        """These shards will be wanted, in this order; matters where shards are copied from elsewhere."""
+        if self.store is not None:
+            self.store.ahead(shards)
 
     def meta(self, i: int) -> SampleMeta:
         """The `meta.json` of sample `i`, validated."""
@@ -205,14 +249,15 @@ class ShardIndex:
         file = self._files.pop(shard, None)
         if file is None:
             name, size = str(self.columns.shard_names[shard]), int(self.columns.shard_sizes[shard])
-            file = _OpenFile(self.root / name, size)
+            file = _OpenFile(Path(self.root) / name, size)
         self._files[shard] = file
         if len(self._files) > MAX_OPEN_SHARDS:
             self._files.popitem(last=False)
         return file
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "columns": self.columns, "fingerprint": self.fingerprint}
+        names = ("root", "columns", "store", "fingerprint")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _files=OrderedDict(), _pid=os.getpid())
@@ -246,6 +291,16 @@ class _OpenFile:
     def __del__(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
+
+
+def _copied_columns(cache: ShardCache, origin: Remote) -> Columns:
+    """The columns of an index elsewhere; a copy that turns out to be damaged is made once more."""
+    path = fetch_whole(cache, origin, INDEX_NAME)
+    try:
+        return read_columns(path, origin.shown(INDEX_NAME))
+    except DataError:
+        path.unlink(missing_ok=True)
+        return read_columns(fetch_whole(cache, origin, INDEX_NAME), origin.shown(INDEX_NAME))
 
 
 def _remedy(root: Path) -> str:

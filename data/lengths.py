@@ -6,6 +6,7 @@ import numpy as np
 
 from data.clip import DataError
 from data.index import ShardIndex
+from data.place import shown
 from data.plural import plural
 from data.quarantine import allowed_bad
 from data.sample import SamplingConfig, frames_needed
@@ -39,7 +40,7 @@ def refuse_short_videos(
     stride = f" with data.sampling.stride_min={sampling.stride_min}" if sampling.stride_min > 1 else ""
     tolerated = f"; data.max_bad_fraction={max_bad_fraction} lets {allowed} be shorter" if fitting else ""
     raise DataError(
-        f"{setting}={frames}{stride}, but only {fitting} of {plural(count, 'video')} in {index.root} have "
+        f"{setting}={frames}{stride}, but only {fitting} of {plural(count, 'video')} in {shown(index.root)} have "
         f"{plural(needed, 'annotated frame')} (longest: {held[-1]}{tolerated}); lower {setting} to {most} or less"
         + (", or the stride" if stride else "")
     )

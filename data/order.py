@@ -82,6 +82,21 @@ class Blocks:
             inside -= self.shard_sizes[shard]
         raise AssertionError("the windows hold all samples")
 
+    def ahead(self, place: int, key: int, next_key: int) -> tuple[int, ...]:
+        """Shards of the window that holds `place` and of the one after it, in this order.
+
+        Args:
+            place: in the order that `key` draws.
+            key: of this order.
+            next_key: of the order that follows when this one has ended.
+        """
+        shards, ends = _shuffled(self, key)
+        number = bisect_right(ends, place)
+        found = shards[number * self.window : (number + 2) * self.window]
+        if number + 1 == len(ends):
+            found = found + _shuffled(self, next_key)[0][: self.window]
+        return tuple(dict.fromkeys(found))
+
 
 @lru_cache(maxsize=4)
 def _firsts(blocks: Blocks) -> list[int]:
@@ -89,7 +104,7 @@ def _firsts(blocks: Blocks) -> list[int]:
     return [0, *accumulate(blocks.shard_sizes)]
 
 
-@lru_cache(maxsize=8)  # a step looks at one or two epochs of a few data sets
+@lru_cache(maxsize=32)  # a step looks at one or two epochs of a few data sets
 def _shuffled(blocks: Blocks, key: int) -> tuple[list[int], list[int]]:
     """Shards in their order, and the number of samples up to the end of each window."""
     count, window = len(blocks.shard_sizes), blocks.window

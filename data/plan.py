@@ -126,6 +126,16 @@ class Plan:
             index = permute(place, size * repeat, mix(self.seed, _ORDER, number, epoch)) % size
         return Job(number, index, mix(self.seed, _JOB, number, position))
 
+    def shards_ahead(self, step: int, world: int) -> tuple[int, ...]:
+        """Shards that the data set of `step` reads now and in its next window; none where all samples are mixed."""
+        number = self.dataset(step)
+        planned = self.datasets[number]
+        if planned.blocks is None:
+            return ()
+        passage, place = divmod(self.used(step)[number] * planned.batch * world, planned.size)
+        keys = (mix(self.seed, _ORDER, number, passage + k) for k in range(2))
+        return planned.blocks.ahead(place, *keys)
+
     def replacement(self, job: Job, attempt: int) -> Job | None:
         """What to make instead when `job` and `attempt` - 1 replacements were bad; None when nothing is left.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.access import Access
 from data.clip import DataError
 from data.columns import read_columns
 from data.index import INDEX_NAME, ShardIndex
@@ -58,18 +59,19 @@ def allowed_bad(seen: int, samples: int, max_bad_fraction: float) -> float:
     return max(1.0, max_bad_fraction * min(samples, max(seen, FIRST_SAMPLES)))
 
 
-def open_index(root: Path, max_bad_fraction: float) -> ShardIndex:
+def open_index(root: Path | str, max_bad_fraction: float, access: Access | None = None) -> ShardIndex:
     """The index of a data set to train on.
 
     Where a shard was cut off, changed or lost since the index was made, its samples will be bad samples, so a few such
-    shards are let pass with a warning.
+    shards are let pass with a warning. Shards elsewhere are looked at when they are read.
 
     Raises:
         DataError: there is no index, it cannot be read, or too many samples are lost.
     """
     try:
-        return ShardIndex.load(root)
+        return ShardIndex.load(root, access).staged(access or Access())
     except DataError as error:
+        root = Path(root)
         path = root / INDEX_NAME
         if not path.is_file():
             raise
@@ -81,7 +83,7 @@ def open_index(root: Path, max_bad_fraction: float) -> ShardIndex:
         if not is_complete or lost > allowed_bad(samples, samples, max_bad_fraction):
             raise
         log.warning("%d of %s will be replaced: %s", lost, plural(samples, "sample"), error)
-        return ShardIndex(root, columns)
+        return ShardIndex(root, columns).staged(access or Access())
 
 
 def _size(path: Path) -> int:

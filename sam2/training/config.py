@@ -294,6 +294,11 @@ _INCIDENTAL = (
     "trainer.log_every",
     "data.workers",
     "data.prefetch",
+    "data.cache_dir",
+    "data.cache_gb",
+    "data.remote",
+    "data.stage",
+    "data.attempts",
 )
 
 

@@ -20,9 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from data.place import Url, is_url
+
 T = TypeVar("T")
 
-_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "text", Path: "a path"}
+_NAMES = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    Url: "an address",
+}
 
 
 class ConfigError(ValueError):
@@ -62,7 +71,7 @@ def to_plain(value: Any) -> Any:
         return [to_plain(item) for item in value]
     if isinstance(value, enum.Enum):
         return to_plain(value.value)
-    return os.fspath(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | Url) else value
 
 
 def flatten(plain: Any, where: str = "") -> dict[str, Any]:
@@ -207,6 +216,8 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
         return int(value)
     if kind is str and isinstance(value, str | int) and not isinstance(value, bool):
         return str(value)  # a name may look like a number: run_id=7
+    if kind is Url and isinstance(value, str) and is_url(value):
+        return Url(value)
     if kind is Path and isinstance(value, str | Path):
         return Path(value).expanduser().absolute()  # the run may be continued from elsewhere
     if isinstance(kind, type) and kind not in _NAMES and isinstance(value, kind):
