@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Sampler
 
 from data.clip import ClipBatch, DataError
@@ -209,7 +210,28 @@ class ClipDataModule(pl.LightningDataModule):
         samples = sum(dataset.size for dataset in self.plan.datasets)
         self._quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
         self._warn_of_idle_workers()
+        self._say_memory()
         return StepLoader(batches, self._quarantine, self.config, lambda: self.consumed)
+
+    def batch_bytes(self) -> int:
+        """The largest micro-batch of this rank as workers hand it over."""
+        sizes = [
+            reader.batch_bytes(dataset.batch, self.config.batch_max_objects)
+            for reader, dataset in zip(self.readers, self.plan.datasets, strict=True)
+        ]
+        return max(sizes)
+
+    def _say_memory(self) -> None:
+        """What batches that wait take, beside what every process takes for itself."""
+        ahead = max(1, self.config.workers) * (self.config.prefetch if self.config.workers else 1)
+        each = self.batch_bytes()
+        log.info(
+            "data: %s, %s ahead of up to %.0f MB each: up to %.0f MB of batches a process that trains",
+            plural(self.config.workers, "worker"),
+            plural(ahead, "batch", "batches"),
+            each / 1e6,
+            ahead * each / 1e6,
+        )
 
     def _warn_of_idle_workers(self) -> None:
         cores = _cores()
@@ -340,7 +362,8 @@ def _same(delivery: Any) -> Any:
 
 
 def _settle(worker: int) -> None:
-    """A worker leaves signals that are meant for the training process alone; torch has given it one thread."""
+    """A worker leaves signals that are meant for the training process alone, and works on one thread."""
+    threadpool_limits(1)  # numpy's; torch has set its own
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -70,6 +70,13 @@ class ClipReader:
         """Of a job's sample in the index."""
         return job.index if self.chosen is None else int(self.chosen.numbers[job.index])
 
+    def batch_bytes(self, clips: int, most_objects: int) -> int:
+        """The largest batch of so many clips, with at most so many objects."""
+        height, width = self.index.columns.shape[:, 2:].max(0) if self.is_raw else (self.size, self.size)
+        pixels = int(height) * int(width) * 3
+        objects = min(clips * self.max_objects, most_objects)
+        return self.frames * (clips * pixels + objects * self.size**2)
+
     def read(self, job: Job, limits: Limits | None = None) -> Clip | RawClip:
         """The clip of a job.
 

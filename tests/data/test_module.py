@@ -470,3 +470,44 @@ def test_a_shard_deleted_while_training_runs_is_replaced_and_listed(tmp_path):
     (listed,) = map(json.loads, (tmp_path / "log" / "quarantine-rank0.jsonl").read_text().splitlines())
     assert listed["shard"] == gone.name and "cannot be opened (No such file" in listed["error"]
     assert sum(batch.skipped for batch in seen) == 1
+
+
+@pytest.mark.parametrize("where", ["worker", "device"])
+def test_what_waiting_batches_take_is_said_and_is_what_they_take(shards, caplog, where):
+    caplog.set_level("INFO", "data")
+    data = module(shards, warp_on=where, workers=2, prefetch=3)
+    data.train_dataloader()
+    alone = module(shards, warp_on=where)
+    for batch in take(alone, 4):
+        if where == "device":
+            pixels, masks = sum(f.pixels.nbytes for f in batch.frames), batch.rest.masks.nbytes
+        else:
+            pixels, masks = batch.frames.nbytes, batch.masks.nbytes
+        assert pixels + masks <= alone.batch_bytes() < 1.6 * (pixels + masks)
+    assert f"2 workers, 6 batches ahead of up to {data.batch_bytes() / 1e6:.0f} MB each" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["worker", "device"])
+def test_memory_stays_flat_over_two_thousand_clips(shards, where):
+    """A loader of a process of its own, so that nothing else moves: 400 clips to warm up, then 2,000."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from data.config import DataConfig\n"
+        "from data.module import ClipDataModule\n"
+        "def resident():\n"
+        "    pages = Path('/proc/self/statm').read_text().split()[1]\n"
+        "    return int(pages) * 4096 / 1e6\n"
+        "config = DataConfig(root=Path(sys.argv[1]), frames=4, batch=2, workers=0, warp_on=sys.argv[2])\n"
+        "batches = ClipDataModule(config, 64, 1).train_dataloader().batches\n"
+        "for step in range(200):\n"
+        "    batches[step]\n"
+        "before = resident()\n"
+        "for step in range(200, 1200):\n"
+        "    batches[step]\n"
+        "print(resident() - before)\n"
+    )
+    command = [sys.executable, "-c", code, str(shards / "videos"), where]
+    grown = float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
+    assert grown < 10, f"{grown:.1f} MB more after 2,000 clips"
