@@ -12,7 +12,7 @@ from data.clip import DataError
 _MOST_MEMBERS = 10_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class TarFile:
     """One file in the tar `tar`: its name, and its bytes from `offset` on."""
 

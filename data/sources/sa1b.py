@@ -10,6 +10,7 @@ Of a JSON these keys are read: `image` (`height`, `width`, `image_id`) and `anno
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,6 @@ from data.shard import MAX_OBJECTS, MAX_SIDE, as_key
 from data.tar_files import TarFile, files_in_tar
 
 _MOST_BYTES = 1 << 28  # of one image or its JSON
-_PATTERNS = ("sa_*.jpg", "sa_*.json", "*.tar")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,12 @@ class Source:
         """
         found: list[Path] = [self.root]
         if self.root.is_dir():
-            found = [path for pattern in _PATTERNS for path in self.root.rglob(pattern)]
+            found = [
+                Path(folder, name)
+                for folder, _, names in os.walk(self.root)
+                for name in names
+                if name.endswith(".tar") or (name.startswith("sa_") and name.endswith((".jpg", ".json")))
+            ]
         tars = sorted(path for path in found if path.suffix == ".tar")
         stems = {path.with_suffix("") for path in found if path.suffix != ".tar"}
         clips = [
