@@ -6,63 +6,39 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from threading import Lock
 
 import av
 from PIL import Image, UnidentifiedImageError
 
 from data.claim import RECORD_NAME
 from data.clip import DataError
+from data.clip_check import ClipMasks, SideBySide, measure_clip
 from data.columns import read_meta
 from data.diagnose import reason, structure_problem
+from data.finding import Finding, of_error
+from data.in_order import in_order
 from data.index import INDEX_NAME, ShardIndex
-from data.rle import area
 from data.shard import MASKS, MAX_MASKS_BYTES, META, SampleMeta, list_shards, scan, sha256
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
 
 _REDEFINE = "convert the data again, or download this shard again"
+Members = dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it should be.
+class _Found:
+    """A sample's findings, how many bytes were read for it, and what is compared with other samples."""
 
-    Attributes:
-        severity: "error", training would fail or learn from wrong data; "warning", worth a look.
-        code: kind of finding, stable, for scripts.
-        where: shard and clip, or file.
-        message: what was found and what was expected.
-        remedy: what to do.
-    """
-
-    severity: str
-    code: str
-    where: str
-    message: str
-    remedy: str
-
-
-@dataclass
-class _Work:
-    """What the shards' checks share."""
-
-    decode: bool
-    total: int
-    progress: Progress | None
-    done: int = 0
-    keys: dict[str, tuple[str, int]] = field(default_factory=dict)
-    lock: Lock = field(default_factory=Lock)
-
-    def advance(self, count: int) -> None:
-        with self.lock:
-            self.done += count
-            if self.progress:
-                self.progress(min(self.done, self.total), self.total)
+    findings: list[Finding]
+    size: int = 0
+    where: str = ""
+    key: str = ""
+    meta: SampleMeta | None = None
 
 
 def check(
@@ -73,7 +49,7 @@ def check(
     Args:
         root: folder of shards.
         decode: decode all media; without it only their hashes are compared, which is much faster.
-        workers: shards checked at the same time.
+        workers: samples checked at the same time.
         progress: called as bytes are done.
 
     Returns:
@@ -84,21 +60,47 @@ def check(
         shards = list_shards(root)
     except DataError as error:
         return [_error("no-shards", str(root), error)]
-    work = _Work(decode, sum(path.stat().st_size for path in shards), progress)
-    findings = _check_record(root)
-    with ThreadPoolExecutor(workers) as pool:
-        for found in pool.map(lambda path: list(_check_shard(path, work)), shards):
-            findings += found
+    total, done = sum(path.stat().st_size for path in shards), 0
+    findings, together = _check_record(root), SideBySide()
+    for found in in_order(lambda task: task(), _tasks(shards, decode), workers):
+        findings += _beside(found, together) + found.findings
+        done += found.size
+        if progress:
+            progress(min(done, total), total)
+    findings += together.finish(str(root))
     if not any(f.severity == "error" for f in findings):
         findings += _check_index(root)  # of damaged shards it would only repeat what was said above
     return findings
 
 
+def _tasks(shards: list[Path], decode: bool) -> Iterator[Callable[[], _Found]]:
+    """What is to be done for every sample, and for what is left of each shard."""
+    for path in shards:
+        reached, size = 0, path.stat().st_size
+        findings = []
+        try:
+            for key, members in scan(path):
+                end = max(offset + length for offset, length in members.values())
+                yield partial(_check_sample, path, key, members, decode, end - reached)
+                reached = end
+        except DataError as error:
+            findings.append(_error("tar", path.name, error))
+        yield partial(_Found, findings, size - reached)
+
+
+def _beside(found: _Found, together: SideBySide) -> list[Finding]:
+    """What a sample shows when it is held beside those before it."""
+    if not found.key:
+        return []
+    findings = list(together.add_key(found.key, found.where))
+    if found.meta is not None and not findings:
+        findings += together.add_media(found.meta.sha256.get(found.meta.media, found.where), found.where)
+        together.sizes[found.meta.height, found.meta.width] += 1
+    return findings
+
+
 def _error(code: str, where: str, error: DataError) -> Finding:
-    """An error as a finding: what comes before says where, its last clause what to do."""
-    text = str(error).removeprefix(f"{where}: ").removeprefix(f"{where}, ")
-    message, _, remedy = text.rpartition("; ")
-    return Finding("error", code, where, *((message, remedy) if message else (remedy, _REDEFINE)))
+    return of_error(error, where, code, _REDEFINE)
 
 
 def _check_record(root: Path) -> list[Finding]:
@@ -133,76 +135,67 @@ def _check_index(root: Path) -> list[Finding]:
     return []
 
 
-def _check_shard(path: Path, work: _Work) -> Iterator[Finding]:
-    size, reached = path.stat().st_size, 0
-    try:
-        with path.open("rb") as file:
-            for key, members in scan(path):
-                yield from _check_sample(path.name, key, members, file.fileno(), work)
-                end = max(offset + length for offset, length in members.values())
-                work.advance(end - reached)
-                reached = end
-    except DataError as error:
-        yield _error("tar", path.name, error)
-    work.advance(size - reached)
+def _check_sample(path: Path, key: str, members: Members, decode: bool, size: int) -> _Found:
+    found = _Found([], size, f'{path.name}, clip "{key}"', key)
+    with path.open("rb") as file:
+        try:
+            meta, _ = read_meta(found.where, members, file.fileno())
+        except DataError as error:
+            return replace(found, findings=[_error("meta", found.where, error)])
+        found = replace(found, meta=meta)
+        found.findings.extend(_check_members(found.where, key, meta, members))
+        if {MASKS, meta.media} <= members.keys():
+            found.findings.extend(_check_masks_member(found.where, meta, members[MASKS], file.fileno()))
+            found.findings.extend(_check_media(found.where, meta, members[meta.media], file.fileno(), decode))
+    return found
 
 
-def _check_sample(
-    shard: str, key: str, members: dict[str, tuple[int, int]], fd: int, work: _Work
-) -> Iterator[Finding]:
-    where = f'{shard}, clip "{key}"'
-    place = shard, min(offset for offset, _ in members.values())
-    with work.lock:
-        first = work.keys.setdefault(key, place)
-    if first != place:
-        message = f"the key appears a second time, first in {first[0]}"
-        yield Finding("error", "duplicate-key", where, message, "rename one of the clips and convert again")
-    try:
-        meta, _ = read_meta(where, members, fd)
-    except DataError as error:
-        yield _error("meta", where, error)
-        return
+def _check_members(where: str, key: str, meta: SampleMeta, members: Members) -> Iterator[Finding]:
     if meta.key != key:
         yield Finding("error", "meta", where, f"meta.json belongs to clip {meta.key!r}", _REDEFINE)
     for member in (MASKS, meta.media):
         if member not in members:
             yield Finding("error", "member", where, f"member {member} is missing", _REDEFINE)
     for member in sorted(members.keys() - {META, MASKS, meta.media}):
-        yield Finding(
-            "warning", "extra-member", where, f"member {member} is not read by anything", "leave it out"
-        )
-    if not {MASKS, meta.media} <= members.keys():
-        return
-    for member in (MASKS, meta.media):
-        yield from _check_member(where, member, meta, members[member], fd, work.decode)
-    yield from _check_visibility(where, meta)
+        message = f"member {member} is not read by anything"
+        yield Finding("warning", "extra-member", where, message, "leave it out")
 
 
-def _check_member(
-    where: str, member: str, meta: SampleMeta, span: tuple[int, int], fd: int, decode: bool
+def _check_hash(where: str, member: str, meta: SampleMeta, raw: bytes) -> Iterator[Finding]:
+    found, expected = sha256(raw), meta.sha256.get(member)
+    if found != expected:
+        message = f"{member} has sha256 {found[:12]}..., meta.json says {str(expected)[:12]}..."
+        yield Finding("error", "sha256", where, message, _REDEFINE)
+
+
+def _check_media(
+    where: str, meta: SampleMeta, span: tuple[int, int], fd: int, decode: bool
 ) -> Iterator[Finding]:
     offset, size = span
-    if member == MASKS and size > MAX_MASKS_BYTES:
-        yield Finding(
-            "error", "masks", where, f"{member} has {size} bytes, at most {MAX_MASKS_BYTES}", _REDEFINE
-        )
+    raw = os.pread(fd, size, offset)
+    yield from _check_hash(where, meta.media, meta, raw)
+    if decode:
+        try:
+            _MEDIA[meta.media](raw, meta)
+        except DataError as error:
+            yield Finding("error", "media", where, f"{meta.media}: {error}", _REDEFINE)
+
+
+def _check_masks_member(where: str, meta: SampleMeta, span: tuple[int, int], fd: int) -> Iterator[Finding]:
+    offset, size = span
+    if size > MAX_MASKS_BYTES:
+        message = f"{MASKS} has {size} bytes, at most {MAX_MASKS_BYTES}"
+        yield Finding("error", "masks", where, message, _REDEFINE)
         return
     raw = os.pread(fd, size, offset)
-    expected = meta.sha256.get(member)
-    if sha256(raw) != expected:
-        message = f"{member} has sha256 {sha256(raw)[:12]}..., meta.json says {str(expected)[:12]}..."
-        yield Finding("error", "sha256", where, message, _REDEFINE)
+    yield from _check_hash(where, MASKS, meta, raw)
     try:
-        if member == MASKS:
-            _check_masks(raw, meta)
-        elif decode:
-            _MEDIA[member](raw, meta)
+        yield from _check_masks(where, raw, meta)
     except DataError as error:
-        code = "masks" if member == MASKS else "media"
-        yield Finding("error", code, where, f"{member}: {error}", _REDEFINE)
+        yield Finding("error", "masks", where, f"{MASKS}: {error}", _REDEFINE)
 
 
-def _check_masks(raw: bytes, meta: SampleMeta) -> None:
+def _check_masks(where: str, raw: bytes, meta: SampleMeta) -> list[Finding]:
     """Every mask is a mask of the picture's size, and visible exactly where `meta.json` says so."""
     try:
         found = json.loads(raw)
@@ -213,16 +206,18 @@ def _check_masks(raw: bytes, meta: SampleMeta) -> None:
         raise DataError(f"masks are of size {str(size)[:40]}, the picture is {meta.height}x{meta.width}")
     if not isinstance(rows, list) or len(rows) != len(meta.object_ids):
         raise DataError(f"expected a row of masks for each of {len(meta.object_ids)} objects")
-    for object_id, row, visible in zip(meta.object_ids, rows, meta.visible, strict=True):
+    for object_id, row in zip(meta.object_ids, rows, strict=True):
         good = isinstance(row, list) and len(row) == meta.n_frames and all(isinstance(c, str) for c in row)
         if not good:
             raise DataError(f"object {object_id}: expected {meta.n_frames} strings")
-        for k, counts in enumerate(row):
-            pixels = area(counts, meta.height, meta.width, f"object {object_id}, frame {k}")
-            if (pixels > 0) != (visible[k] == "1"):
+    areas, findings = measure_clip(ClipMasks(where, meta.object_ids, rows, meta.height, meta.width))
+    for object_id, pixels, visible in zip(meta.object_ids, areas.tolist(), meta.visible, strict=True):
+        for k, count in enumerate(pixels):
+            if (count > 0) != (visible[k] == "1"):
                 raise DataError(
-                    f"object {object_id}, frame {k}: {pixels} pixels, meta.json says visible={visible[k]}"
+                    f"object {object_id}, frame {k}: {count} pixels, meta.json says visible={visible[k]}"
                 )
+    return findings
 
 
 def _check_video(raw: bytes, meta: SampleMeta) -> None:
@@ -276,18 +271,3 @@ _MEDIA: dict[str, Callable[[bytes, SampleMeta], None]] = {
     "jpgs": _check_jpegs,
     "jpg": _check_jpeg,
 }
-
-
-def _check_visibility(where: str, meta: SampleMeta) -> Iterator[Finding]:
-    """Objects that training can never choose."""
-    never = [i for i, row in zip(meta.object_ids, meta.visible, strict=True) if "1" not in row]
-    if len(never) == len(meta.object_ids):
-        message = "no object is visible in any frame: training cannot use this clip"
-        yield Finding("warning", "nothing-visible", where, message, "remove the clip or annotate it")
-    elif never:
-        listed = ", ".join(map(str, never[:20]))
-        message = f"object {listed} is" if len(never) == 1 else f"objects {listed} are"
-        message += " visible in no frame"
-        yield Finding(
-            "warning", "never-visible", where, message, "harmless; left out of the source it would save room"
-        )

@@ -1,18 +1,23 @@
-"""`sam2 data ...`: convert videos with masks to shards, check shards, make videos up.
+"""`sam2 data ...`: convert videos with masks to shards, check and look at data, make videos up.
 
 Exit codes: 0 done; 1 the data is not as it should be; 2 the command line is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam2.cli.data_check import EPILOG as CHECK_EPILOG
+from sam2.cli.data_check import check
+from sam2.cli.data_options import Overwrite, Settings, Workers, errors, examples, parse
+from sam2.cli.data_preview import EPILOG as PREVIEW_EPILOG
+from sam2.cli.data_preview import preview
+from sam2.cli.data_stats import EPILOG as STATS_EPILOG
+from sam2.cli.data_stats import stats
 from sam2.counted import counted
 
 if TYPE_CHECKING:
@@ -24,29 +29,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
-    help="Convert videos with masks to shards, check shards, make videos up.",
+    help="Convert videos with masks to shards, check and look at data, make videos up.",
 )
 
 
-def _examples(*lines: str) -> str:
-    return "Examples:\n\n" + "\n\n".join(f"`{line}`" for line in lines)
-
-
-_Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another option; repeatable.")
-]
-_Workers = Annotated[
-    int, typer.Option(min=1, help="How many to work on at the same time; the result is the same.")
-]
-
-
-_Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what OUT holds if it was made from something else.")
-]
-
-
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "sam2 data convert --from sav /path/to/sav_train /path/to/shards --workers 8",
         "sam2 data convert --from sav --media jpeg --set tracks=both /path/to/sav_train /path/to/shards",
         "sam2 data convert --from davis --size 1024 --split video-hash:0.9 /path/to/DAVIS /path/to/shards",
@@ -73,12 +61,12 @@ def convert(
         ),
     ] = None,
     shard_mb: Annotated[int, typer.Option(min=1, help="Size of a shard in MB.")] = 512,
-    workers: _Workers = 1,
-    settings: _Set = None,
+    workers: Workers = 1,
+    settings: Settings = None,
     max_skipped: Annotated[
         float, typer.Option(help="Share of clips that may be left out before it counts as failed.")
     ] = 0.01,
-    overwrite: _Overwrite = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert SRC to WebDataset shards in OUT, with an index beside them.
 
@@ -90,14 +78,14 @@ def convert(
     `--set` gives options of the source (`sam2 data sources NAME` lists them) and of the encoder (crf=19, gop=8,
     preset=medium, jpeg_quality=90).
     """
-    with _errors(2):
+    with errors(2):
         from data.claim import keep_apart
         from data.encode import EncodeOptions
         from data.sources import load_source
         from data.split import parse_split
         from data.write import ConvertOptions
 
-        values = _parse(settings)
+        values = parse(settings)
         encoder = {k: values.pop(k) for k in ("crf", "gop", "preset", "jpeg_quality") if k in values}
         options = ConvertOptions(
             EncodeOptions(media=media, size=size, **encoder), shard_mb << 20, workers, overwrite=overwrite
@@ -121,7 +109,7 @@ def _convert(source: VideoSource, out: Path, options: ConvertOptions) -> Convert
     from data.plural import plural
     from data.write import convert as write
 
-    with _errors(1), counted("converting", "clips") as progress:
+    with errors(1), counted("converting", "clips") as progress:
         report = write(source, out, options, progress)
     for line in report.skipped:
         typer.echo(f"left out: {line}", err=True)
@@ -134,12 +122,12 @@ def _convert(source: VideoSource, out: Path, options: ConvertOptions) -> Convert
     return report
 
 
-@app.command(epilog=_examples("sam2 data sources", "sam2 data sources davis"))
+@app.command(epilog=examples("sam2 data sources", "sam2 data sources davis"))
 def sources(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Say all of this one.")] = None,
 ) -> None:
     """What `sam2 data convert --from` can read, or the layout and the options of one."""
-    with _errors(2):
+    with errors(2):
         from data.sources import describe, source_names
 
         names = source_names() if name is None else [name]
@@ -148,47 +136,19 @@ def sources(
             typer.echo(text if name else f"{known:<16}{title}")
 
 
-@app.command(
-    epilog=_examples(
-        "sam2 data check /path/to/shards --workers 4",
-        "sam2 data check --fast --json /path/to/shards",
-    )
-)
-def check(
-    root: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of shards.")],
-    fast: Annotated[bool, typer.Option("--fast", help="Compare hashes, decode nothing.")] = False,
-    workers: _Workers = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
-) -> None:
-    """Check shards from the first tar header to the last frame. Exit code 1 if there is an error."""
-    with _errors(1), counted("checking", "MB", 1e-6) as progress:
-        from data.check import check as examine
-
-        findings = examine(root, decode=not fast, workers=workers, progress=progress)
-    if as_json:
-        import json
-        from dataclasses import asdict
-
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
-    else:
-        from data.plural import plural
-
-        for finding in findings:
-            typer.echo(f"{finding.severity}: {finding.where}: {finding.message}; {finding.remedy}")
-        errors = sum(finding.severity == "error" for finding in findings)
-        typer.echo(f"{root}: {plural(errors, 'error')}, {plural(len(findings) - errors, 'warning')}")
-    if any(finding.severity == "error" for finding in findings):
-        raise typer.Exit(1)
+app.command(epilog=CHECK_EPILOG)(check)
+app.command(epilog=STATS_EPILOG)(stats)
+app.command(epilog=PREVIEW_EPILOG)(preview)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "sam2 data index /path/to/shards",
     )
 )
 def index(root: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of shards.")]) -> None:
     """Make the index of shards again, for instance after some were added or removed."""
-    with _errors(1):
+    with errors(1):
         from data.index import ShardIndex
         from data.plural import plural
 
@@ -197,7 +157,7 @@ def index(root: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of sh
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "sam2 data synth /path/to/videos --preset easy --count 200 --workers 2",
         "sam2 data synth /path/to/videos --set seed=7 --set height=128 --set width=128 --set objects=[2,3]",
     )
@@ -211,9 +171,9 @@ def synth(
         str, typer.Option(help="train, val or test; they share no texture and no shape.")
     ] = "train",
     count: Annotated[int, typer.Option(min=1, help="Number of videos.")] = 100,
-    workers: _Workers = 1,
-    settings: _Set = None,
-    overwrite: _Overwrite = False,
+    workers: Workers = 1,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make up videos with exact masks, in the layout of SA-V. The same options give the same files.
 
@@ -223,39 +183,13 @@ def synth(
 
     `--set` gives any field of `data.synthetic.SyntheticConfig`.
     """
-    with _errors(2):
+    with errors(2):
         from data.plural import plural
         from data.synthetic import configure, generate
 
-        config = configure(preset, **_parse(settings))
-    with _errors(1), counted("drawing", "clips") as progress:
+        config = configure(preset, **parse(settings))
+    with errors(1), counted("drawing", "clips") as progress:
         videos = generate(config, split, count, out, workers, progress, overwrite)
     typer.echo(
         f"{out}: {plural(len(videos), 'video')}; convert them with `sam2 data convert --from sav {out} SHARDS`"
     )
-
-
-def _parse(settings: list[str] | None) -> dict[str, Any]:
-    """`key=value` words; a value that is JSON is read as JSON, anything else is a string."""
-    import json
-
-    values: dict[str, Any] = {}
-    for word in settings or []:
-        key, equals, text = word.partition("=")
-        if not equals or not key.isidentifier():
-            raise ValueError(f"--set expects KEY=VALUE, got {word!r}")
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
-    return values
-
-
-@contextmanager
-def _errors(code: int) -> Iterator[None]:
-    """A user's mistake is one line and an exit code, not a traceback."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code) from error

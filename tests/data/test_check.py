@@ -26,7 +26,7 @@ def to_shards(sav, out, media="proxy"):
 
 @pytest.fixture
 def shards(sav, tmp_path):
-    sav.add("a", frames=3).add("b", frames=3)
+    sav.add("a", frames=4).add("b", frames=3)
     return to_shards(sav, tmp_path / "out")
 
 
@@ -171,7 +171,8 @@ def test_objects_that_are_never_visible_are_a_warning(shards):
         def change(members):
             masks, meta = json.loads(members["masks.json"]), json.loads(members["meta.json"])
             for o in objects:
-                masks["counts"][o], meta["visible"][o] = [""] * 3, "000"
+                count = meta["n_frames"]
+                masks["counts"][o], meta["visible"][o] = [""] * count, "0" * count
             members.update({"masks.json": json.dumps(masks).encode(), "meta.json": json.dumps(meta).encode()})
 
         return change

@@ -121,8 +121,8 @@ def test_check_names_each_place_once(sav, tmp_path, monkeypatch, broken):
         raw = (tmp_path / "out" / place).read_bytes()
         cut = raw[:1500] if broken == "cut off" else raw.replace(b'"schema_version":1', b'"schema_version":7')
         (tmp_path / "out" / place).write_bytes(cut)
-    result = run("check", place if broken in ("nowhere", "no shards") else "out")
-    assert result.exit_code == 1
+    result = run("index" if broken == "no shards" else "check", place if place in ("nowhere", "sav") else "out")
+    assert result.exit_code == (2 if broken == "nowhere" else 1)
     line = result.output.splitlines()[0]
     assert line.startswith(f"error: {place}") and line.count(f"{place}:") + line.count(f"{place},") == 1, line
 
@@ -156,7 +156,7 @@ def test_made_up_videos_over_others_are_refused_until_overwrite_is_given(tmp_pat
 
 def test_a_folder_of_videos_given_as_shards_is_told_where_shards_should_go(sav, tmp_path):
     sav.add("a", frames=3)
-    result = run("check", sav.root)
+    result = run("index", sav.root)
     command = f"sam2 data convert --from sav {sav.root} {tmp_path / 'sav-shards'}"
     assert result.exit_code == 1
     assert (
@@ -174,7 +174,9 @@ def test_frames_and_masks_as_pictures_are_recognised_and_what_can_be_read_is_lis
     result = run("convert", "--from", "sav", tmp_path / "mose", tmp_path / "out")
     assert result.exit_code == 1 and found in result.stderr and "`sam2 data sources` lists" in result.stderr
     assert not (tmp_path / "out").exists()
-    result = run("check", tmp_path / "mose")
+    result = run("index", tmp_path / "mose")
     assert result.exit_code == 1 and found in result.output and "`sam2 data sources` lists" in result.output
+    result = run("check", tmp_path / "mose")
+    assert result.exit_code == 1 and "Annotations/cat: holds no .png" in result.output
     result = run("convert", "--from", "vas", tmp_path / "mose", tmp_path / "out")
     assert result.exit_code == 2 and "unknown source 'vas'" in result.stderr
