@@ -12,7 +12,7 @@ from sam2.training import run
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("name", ["nifti", "npz"])
+@pytest.mark.parametrize("name", ["dicom", "nifti", "npz"])
 def test_the_recipe_for_videos_composes_as_the_page_of_a_source_says(name, tmp_path, monkeypatch):
     page = (ROOT / "docs" / "sources" / f"{name}.md").read_text()
     convert, train = re.findall(r"```\n(.*?)```", page, re.S)[-1].splitlines()
