@@ -3,6 +3,7 @@
 ROOT/ANNOTATIONS.json        "images", "annotations", "categories"
 ROOT/IMAGES/FILE_NAME        what "file_name" of an image says, in the folder that the option `images` names
 
+LVIS has no "file_name": its images are ROOT/IMAGES/train2017/NAME.jpg, as "coco_url" says.
 ROOT may be the JSON itself; images are then looked for beside it. Of an annotation these keys are read: `id`,
 `image_id`, `category_id`, `iscrowd` and `segmentation`, which is a list of polygons (the parts of one object), or run
 lengths {"size": [h, w], "counts": ...}, compressed (a string) or not (a list). Polygons become masks as pycocotools
@@ -118,7 +119,7 @@ class Source:
 
     def _image(self, image: dict[str, Any], where: str) -> Path:
         folder = inside(self._folder, self.images, "the option images") if self.images else self._folder
-        return inside(folder, image.get("file_name"), where)
+        return inside(folder, _file_name(image), where)
 
     def _tell_of_gaps(self, path: Path, images: dict[Any, Any], by_image: dict[Any, list[Any]]) -> None:
         """Say how much is left out that no clip will speak of."""
@@ -147,7 +148,7 @@ class Source:
     def _read(
         self, image: dict[str, Any], annotations: list[dict[str, Any]], known: _Names
     ) -> AnnotatedVideo:
-        where = f'{known.path}, image "{image.get("file_name")}" (id {image["id"]})'
+        where = f'{known.path}, image "{_file_name(image)}" (id {image["id"]})'
         path = self._image(image, where)
         height, width = (
             whole(image.get(side), f"{where}, {side}", 1, MAX_SIDE) for side in ("height", "width")
@@ -177,7 +178,7 @@ class Source:
             "license": self.license or known.license(image),
             "split": self.split,
             "image_id": image["id"],
-            "file_name": image["file_name"],
+            "file_name": _file_name(image),
             "categories": [known.category(found, where) for found, _ in kept],
         }
         table = MaskTable(tuple(ids), tuple((mask,) for _, mask in kept), height, width)
@@ -248,9 +249,17 @@ def _names(found: dict[str, Any], field: str, path: Path) -> dict[Any, str]:
     return {_id(item, "id", path): str(item.get("name", "")) for item in listed}
 
 
+def _file_name(image: dict[str, Any]) -> Any:
+    """Where an image is; LVIS says it by a URL that ends in train2017/NAME.jpg."""
+    url = image.get("coco_url")
+    if "file_name" in image or not isinstance(url, str):
+        return image.get("file_name")
+    return "/".join(url.split("/")[-2:])
+
+
 def _stem(image: dict[str, Any]) -> str:
     """The path of an image without ending, by which it is known; what is wrong with it is said when it is read."""
-    return os.path.splitext(str(image.get("file_name")))[0]
+    return os.path.splitext(str(_file_name(image)))[0]
 
 
 def _key(image: dict[str, Any]) -> str:

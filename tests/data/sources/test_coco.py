@@ -200,6 +200,16 @@ def test_the_json_itself_can_be_given(coco, tmp_path):
     assert list(convert_from("coco", beside, tmp_path / "out")) == ["a", "sub_b"]
 
 
+def test_images_of_lvis_are_found_by_their_url(coco, tmp_path):
+    def as_lvis(found):
+        for image in found["images"]:
+            image["coco_url"] = f"http://images.cocodataset.org/train/{image.pop('file_name').split('/')[-1]}"
+
+    root = coco(as_lvis)
+    (root / "train" / "sub" / "B.jpg").rename(root / "train" / "B.jpg")
+    assert list(convert_from("coco", root, tmp_path / "out")) == ["train_a", "train_b"]
+
+
 def test_augmented_copies_of_an_image_stay_on_one_side_of_a_split(coco):
     names = [f"street_jpg.rf.{k:032x}.jpg" for k in range(20)]
 
