@@ -88,7 +88,18 @@ def scan_columns(shards: Sequence[Path]) -> Columns:
         with path.open("rb") as file:
             for key, members in scan(path):
                 rows.add(number, path.name, key, members, file.fileno())
-    return rows.columns(shards)
+    return rows.columns([path.name for path in shards], [path.stat().st_size for path in shards])
+
+
+def columns_of_one(shard: str, key: str, members: dict[str, tuple[int, int]], fd: int, size: int) -> Columns:
+    """The columns of a sample on its own, in a shard of `size` bytes of which `fd` holds at least the `meta.json`.
+
+    Raises:
+        DataError: as `scan_columns`.
+    """
+    rows = _Rows()
+    rows.add(0, shard, key, members, fd)
+    return rows.columns([shard], [size])
 
 
 @dataclass
@@ -147,11 +158,11 @@ class _Rows:
         bits = np.frombuffer("".join(meta.visible).encode(), np.uint8) == ord("1")
         self.visible.append(np.packbits(bits).tobytes())
 
-    def columns(self, shards: Sequence[Path]) -> Columns:
+    def columns(self, names: Sequence[str], sizes: Sequence[int]) -> Columns:
         spans = np.array(self.spans, np.int64).reshape(-1, 3, 2)
         return Columns(
-            shard_names=np.array([path.name for path in shards], np.str_),
-            shard_sizes=np.array([path.stat().st_size for path in shards], np.int64),
+            shard_names=np.array(names, np.str_),
+            shard_sizes=np.array(sizes, np.int64),
             shard=np.array(self.shard, np.int32),
             key_end=_ends([len(key) for key in self.keys]),
             key_bytes=np.frombuffer(b"".join(self.keys), np.uint8),

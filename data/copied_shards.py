@@ -56,6 +56,17 @@ class CopiedShards:
                 f"{largest / 1e9:.3g} GB; raise it"
             )
 
+    def warn_of_small_cache(self) -> None:
+        """Say that shards will be copied again and again, if samples of all of them are mixed."""
+        total, budget = int(self.columns.shard_sizes.sum()), self.cache.budget
+        if total > budget:
+            log.warning(
+                "%.3g GB of shards do not fit into data.cache_gb=%g, and data.shuffle=samples reads them all at once, "
+                "so they will be copied again and again; set data.shuffle=shards, data.remote=range or a larger cache",
+                total / 1e9,
+                budget / 1e9,
+            )
+
     def __getstate__(self) -> dict[str, Any]:
         return {"columns": self.columns, "origin": self.origin, "cache": self.cache}
 

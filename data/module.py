@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,27 +12,30 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
-from torch.utils.data import DataLoader, Sampler
 
-from data.clip import ClipBatch, DataError
+from data.clip import DataError
 from data.config import DataConfig, DatasetConfig
+from data.copied_shards import CopiedShards
 from data.exclude import choose_samples
 from data.held_out import HeldOut, HeldOutVideo
 from data.index import ShardIndex
 from data.lengths import refuse_short_videos
+from data.loader import StepLoader
 from data.order import Blocks
+from data.place import is_pipe, shown
 from data.plan import Plan, PlannedDataset
 from data.plural import plural
 from data.quarantine import Quarantine, open_index
 from data.raw import RawBatch
-from data.read import ClipReader, Delivery, MicroBatches
+from data.read import ClipReader, MicroBatches
+from data.stream import StreamBatches, StreamPlan
 
 __all__ = ["ClipDataModule", "DataConfig", "DatasetConfig", "HeldOut", "HeldOutVideo", "StepLoader"]
 
 log = logging.getLogger(__name__)
+
+_UNKNOWN = 1 << 62  # samples of a stream
 
 
 class ClipDataModule(pl.LightningDataModule):
@@ -77,18 +77,31 @@ class ClipDataModule(pl.LightningDataModule):
     @cached_property
     def indexes(self) -> tuple[ShardIndex, ...]:
         """Of the data sets to train on."""
-        return tuple(open_index(part.root, self.config.max_bad_fraction) for part in self.config.parts())
+        access = self.config.access
+        found = tuple(
+            open_index(part.root, self.config.max_bad_fraction, access) for part in self.config.parts()
+        )
+        for index in found:
+            if self.config.shuffle == "samples" and isinstance(index.store, CopiedShards):
+                index.store.warn_of_small_cache()
+        return found
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> Plan | StreamPlan:
         """Which samples each step uses.
 
         Raises:
             DataError: no data set, or one that cannot be used.
         """
-        planned = [
+        if self._stream is not None:
+            return self._stream.plan
+        return Plan(self._planned, self.seed)
+
+    @cached_property
+    def _planned(self) -> tuple[PlannedDataset, ...]:
+        return tuple(
             PlannedDataset(
-                name=str(part.root),
+                name=shown(part.root),
                 size=len(reader.samples.numbers),
                 fingerprint=reader.samples.fingerprint,
                 batch=part.batch or self.config.batch,
@@ -97,8 +110,15 @@ class ClipDataModule(pl.LightningDataModule):
                 blocks=self._blocks(reader.index, reader.samples.numbers),
             )
             for part, reader in zip(self.config.parts(), self.readers, strict=True)
-        ]
-        return Plan(tuple(planned), self.seed)
+        )
+
+    @property
+    def _stream(self) -> StreamBatches | None:
+        """The batches, where a command writes the shards."""
+        root = self.config.root
+        if root is None or not is_pipe(root):
+            return None
+        return StreamBatches(self.config, self.image_size, self.seed, self.rank, self.world, self._is_raw())
 
     def _blocks(self, index: ShardIndex, numbers: NDArray[np.int64]) -> Blocks | None:
         """The order of shards, where samples are not all mixed."""
@@ -121,13 +141,13 @@ class ClipDataModule(pl.LightningDataModule):
     def _reader(self, part: DatasetConfig, index: ShardIndex) -> ClipReader:
         images = index.is_image
         if images.any() and not images.all():
-            raise DataError(f"{part.root}: holds images and videos; convert them into two data sets")
+            raise DataError(f"{shown(part.root)}: holds images and videos; convert them into two data sets")
         is_images = bool(images.all())
         if is_images and (part.frames or 1) != 1:
-            raise DataError(f"{part.root}: holds images, frames must be 1, not {part.frames}")
+            raise DataError(f"{shown(part.root)}: holds images, frames must be 1, not {part.frames}")
         frames = 1 if is_images else part.frames or self.config.frames
         if not is_images:
-            setting = f"frames of {part.root}" if part.frames else "data.frames"
+            setting = f"frames of {shown(part.root)}" if part.frames else "data.frames"
             refuse_short_videos(index, frames, self.config.sampling, self.config.max_bad_fraction, setting)
         most = part.max_objects or (self.config.image_max_objects if is_images else self.config.max_objects)
         return ClipReader(
@@ -138,7 +158,7 @@ class ClipDataModule(pl.LightningDataModule):
             self.config.sampling,
             self.config.augment,
             self._is_raw(),
-            choose_samples(index, str(part.root), self.config.exclude),
+            choose_samples(index, shown(part.root), self.config.exclude),
         )
 
     def _is_raw(self) -> bool:
@@ -199,25 +219,28 @@ class ClipDataModule(pl.LightningDataModule):
         self.held_out()  # what is wrong with it is said before the first step, not after the last one
         start = self.consumed
         self._start, self._ahead = start, start - self._processed()
-        batches = MicroBatches(
-            self.plan,
-            self.readers,
-            self.rank,
-            self.world,
-            self.config.curriculum,
-            self.config.batch_max_objects,
-        )
-        samples = sum(dataset.size for dataset in self.plan.datasets)
+        plan = self.plan
+        batches: MicroBatches | StreamBatches | None = self._stream
+        if isinstance(plan, Plan):
+            stages, most = self.config.curriculum, self.config.batch_max_objects
+            batches = MicroBatches(plan, self.readers, self.rank, self.world, stages, most)
+        assert batches is not None
+        samples = sum(dataset.size for dataset in self._planned) if isinstance(plan, Plan) else _UNKNOWN
         self._quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
         self._warn_of_idle_workers()
-        self._say_memory()
+        if isinstance(plan, Plan):
+            self._say_memory()
+        elif start:
+            log.warning(
+                "data.root is a pipe:, so the run goes on with a new pass over it: samples may come again"
+            )
         return StepLoader(batches, self._quarantine, self.config, lambda: self.consumed)
 
     def batch_bytes(self) -> int:
         """The largest micro-batch of this rank as workers hand it over."""
         sizes = [
             reader.batch_bytes(dataset.batch, self.config.batch_max_objects)
-            for reader, dataset in zip(self.readers, self.plan.datasets, strict=True)
+            for reader, dataset in zip(self.readers, self._planned, strict=True)
         ]
         return max(sizes)
 
@@ -248,7 +271,7 @@ class ClipDataModule(pl.LightningDataModule):
     def held_out(self) -> HeldOut | None:
         """The videos to evaluate on, or None."""
         root = self.config.val_root
-        return None if root is None else HeldOut.open(root, self.image_size)
+        return None if root is None else HeldOut.open(root, self.image_size, self.config.access)
 
     def val_dataloader(self) -> Iterable[HeldOutVideo]:
         """This rank's share of the videos to evaluate on, one at a time; nothing if there are none."""
@@ -266,104 +289,6 @@ class _Unsized:
         return iter(self.items)
 
 
-class StepLoader:
-    """Endless micro-batches in the order of their numbers, made by worker processes.
-
-    Not a DataLoader itself, so nobody gives it another sampler. Each iteration starts at what `start()` says then.
-    """
-
-    def __init__(
-        self, batches: MicroBatches, quarantine: Quarantine, config: DataConfig, start: Callable[[], int]
-    ) -> None:
-        self.batches = batches
-        self.quarantine = quarantine
-        self._start = start
-        workers = {"prefetch_factor": config.prefetch, "worker_init_fn": _settle} if config.workers else {}
-        with _own_words_on_workers():
-            self._loader: DataLoader[Delivery] = DataLoader(
-                batches,
-                batch_size=None,
-                sampler=_Steps(start),
-                num_workers=config.workers,
-                collate_fn=_same,
-                pin_memory=torch.cuda.is_available(),
-                **workers,  # type: ignore[arg-type]
-            )
-
-    def __iter__(self) -> Iterator[ClipBatch | RawBatch]:
-        """Batches from `start()` on.
-
-        Raises:
-            DataError: too many samples are bad.
-        """
-        plan, first = self.batches.plan, self._start()
-        with _own_words_on_workers():
-            deliveries = iter(self._loader)
-        for step, delivery in enumerate(_told_of_death(deliveries), first):
-            self.quarantine.add(delivery.bad, plan.asked(step + 1))
-            if delivery.batch is None:
-                raise DataError(delivery.failure)
-            yield delivery.batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing; that it exists tells Lightning that this loader continues where training stands."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to do: the data module knows."""
-
-
-class _Steps(Sampler[int]):
-    """start(), start() + 1, ..."""
-
-    def __init__(self, start: Callable[[], int]) -> None:
-        self._start = start
-
-    def __iter__(self) -> Iterator[int]:
-        step = self._start()
-        while True:
-            yield step
-            step += 1
-
-
-@contextmanager
-def _own_words_on_workers() -> Iterator[None]:
-    """Without torch's warning of many workers, which comes twice; the data module says it once."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        yield
-
-
-def _told_of_death(deliveries: Iterator[Delivery]) -> Iterator[Delivery]:
-    """A worker that the system killed ends the run with the cause, not with torch's traceback."""
-    while True:
-        try:
-            delivery = next(deliveries)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            first = str(error).partition(". ")[0].rstrip(".")
-            raise DataError(
-                f"{first}: the system killed it, for want of memory most likely; lower data.workers, data.prefetch or "
-                "data.batch_max_objects (the same command continues from the last checkpoint)"
-            ) from error
-        yield delivery
-
-
 def _cores() -> int:
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _same(delivery: Any) -> Any:
-    return delivery
-
-
-def _settle(worker: int) -> None:
-    """A worker leaves signals that are meant for the training process alone, and works on one thread."""
-    threadpool_limits(1)  # numpy's; torch has set its own
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

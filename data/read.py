@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +18,7 @@ from data.decode import decode_frames, decode_masklet, read_masks
 from data.exclude import Chosen, all_samples
 from data.index import Sample, ShardIndex
 from data.order import mix
+from data.place import StorageError
 from data.plan import Job, Plan
 from data.quarantine import MAX_REPLACEMENTS, BadSample, SampleError
 from data.raw import RawBatch, RawClip, collate_raw
@@ -125,6 +126,8 @@ class ClipReader:
                 visible = visible & (share >= rules.min_area) & (share <= rules.max_area)
             if rules.asks_the_source:
                 visible = visible & admitted(self.index.meta(i), rules)[:, None]
+        except StorageError:
+            raise
         except DataError as error:
             raise SampleError(str(error), sample.shard, sample.key, MASKS) from error
         return visible
@@ -150,6 +153,12 @@ class Delivery:
         return replace(self, batch=self.batch.pin_memory() if self.batch else None)
 
 
+def stage_limits(stages: Sequence[Stage], step: int) -> Limits:
+    """What the stage of micro-batch `step` allows."""
+    stage = next((stage for stage in stages if step < stage.until), None)
+    return Limits(stage.frames, stage.stride_max) if stage else Limits()
+
+
 @dataclass(frozen=True)
 class MicroBatches(torch.utils.data.Dataset[Delivery]):
     """The micro-batches of one rank, by their number.
@@ -165,15 +174,10 @@ class MicroBatches(torch.utils.data.Dataset[Delivery]):
     stages: tuple[Stage, ...] = ()
     max_objects: int = 1 << 30
 
-    def _limits(self, step: int) -> Limits:
-        """What the stage of micro-batch `step` allows."""
-        stage = next((stage for stage in self.stages if step < stage.until), None)
-        return Limits(stage.frames, stage.stride_max) if stage else Limits()
-
     def __getitem__(self, step: int) -> Delivery:
         """Micro-batch `step`; the same in any process, at any time."""
         bad: list[BadSample] = []
-        with _one_thread():
+        with one_thread():
             try:
                 clips = self._clips(step, bad)
             except DataError as error:
@@ -183,10 +187,12 @@ class MicroBatches(torch.utils.data.Dataset[Delivery]):
 
     def _clips(self, step: int, bad: list[BadSample]) -> list[Clip | RawClip]:
         """The clips of micro-batch `step`, together of at most `max_objects` objects."""
+        shards = self.plan.shards_ahead(step, self.world)
+        self.readers[self.plan.dataset(step)].index.ahead(shards)
         jobs, left = self.plan.jobs(step, self.rank, self.world), self.max_objects
         clips = []
         for waiting, job in zip(range(len(jobs) - 1, -1, -1), jobs, strict=True):
-            limits = replace(self._limits(step), objects=left - waiting)
+            limits = replace(stage_limits(self.stages, step), objects=left - waiting)
             clips.append(self._read(job, step, limits, bad))
             left -= len(clips[-1].object_ids)
         return clips
@@ -214,7 +220,7 @@ class MicroBatches(torch.utils.data.Dataset[Delivery]):
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums of floats depend on the number of threads; here it is the same in every process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,0 +1,124 @@
+"""Micro-batches without end, made by worker processes in the order of their numbers."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch.utils.data import DataLoader, Sampler
+
+from data.clip import ClipBatch, DataError
+from data.config import DataConfig
+from data.quarantine import Quarantine
+from data.raw import RawBatch
+from data.read import Delivery, MicroBatches
+from data.stream import StreamBatches
+
+
+class StepLoader:
+    """Endless micro-batches in the order of their numbers, made by worker processes.
+
+    Not a DataLoader itself, so nobody gives it another sampler. Each iteration starts at what `start()` says then.
+    """
+
+    def __init__(
+        self,
+        batches: MicroBatches | StreamBatches,
+        quarantine: Quarantine,
+        config: DataConfig,
+        start: Callable[[], int],
+    ) -> None:
+        self.batches = batches
+        self.quarantine = quarantine
+        self._start = start
+        workers = {"prefetch_factor": config.prefetch, "worker_init_fn": _settle} if config.workers else {}
+        with _own_words_on_workers():
+            self._loader: DataLoader[Delivery] = DataLoader(
+                batches,
+                batch_size=None,
+                sampler=_Steps(start) if isinstance(batches, MicroBatches) else None,
+                num_workers=config.workers,
+                collate_fn=_same,
+                pin_memory=torch.cuda.is_available(),
+                **workers,  # type: ignore[arg-type]
+            )
+
+    def __iter__(self) -> Iterator[ClipBatch | RawBatch]:
+        """Batches from `start()` on.
+
+        Raises:
+            DataError: too many samples are bad.
+        """
+        plan, first = self.batches.plan, self._start()
+        if isinstance(self.batches, StreamBatches):
+            self.batches.first = first
+        with _own_words_on_workers():
+            deliveries = iter(self._loader)
+        for step, delivery in enumerate(_told_of_death(deliveries), first):
+            self.quarantine.add(delivery.bad, plan.asked(step + 1))
+            if delivery.batch is None:
+                raise DataError(delivery.failure)
+            yield delivery.batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; that it exists tells Lightning that this loader continues where training stands."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to do: the data module knows."""
+
+
+class _Steps(Sampler[int]):
+    """start(), start() + 1, ..."""
+
+    def __init__(self, start: Callable[[], int]) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[int]:
+        step = self._start()
+        while True:
+            yield step
+            step += 1
+
+
+@contextmanager
+def _own_words_on_workers() -> Iterator[None]:
+    """Without torch's warning of many workers, which comes twice; the data module says it once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
+
+
+def _told_of_death(deliveries: Iterator[Delivery]) -> Iterator[Delivery]:
+    """A worker that the system killed ends the run with the cause, not with torch's traceback."""
+    while True:
+        try:
+            delivery = next(deliveries)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            first = str(error).partition(". ")[0].rstrip(".")
+            raise DataError(
+                f"{first}: the system killed it, for want of memory most likely; lower data.workers, data.prefetch or "
+                "data.batch_max_objects (the same command continues from the last checkpoint)"
+            ) from error
+        yield delivery
+
+
+def _same(delivery: Any) -> Any:
+    return delivery
+
+
+def _settle(worker: int) -> None:
+    """A worker leaves signals that are meant for the training process alone, and works on one thread."""
+    threadpool_limits(1)  # numpy's; torch has set its own
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
