@@ -171,9 +171,11 @@ class Source:
                 f"{path}: holds {len(objects)} objects, expected 1 to {MAX_OBJECTS}; correct or remove it",
                 "mask-file" if objects else "nothing-visible",
             )
-        values = labels.ravel()[np.unique(numbers, return_index=True)[1]]
         height, width = labels.shape
         table = MaskTable(tuple(objects), tuple((mask,) for mask in objects.values()), height, width)
+        if not self.components:
+            return table, list(objects)
+        values = labels.ravel()[np.unique(numbers, return_index=True)[1]]
         return table, values[values != 0].tolist()
 
     def _labels(self, path: Path) -> NDArray[Any]:
