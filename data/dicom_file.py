@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import DecompressionBombError
 
 from data.clip import DataError
 from data.media import MAX_PIXELS
@@ -23,6 +24,7 @@ MAX_FILE_BYTES = 2 << 30
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _BROKEN = (
     AttributeError,
+    DecompressionBombError,
     EOFError,
     IndexError,
     KeyError,
@@ -40,11 +42,13 @@ _BROKEN = (
 @contextmanager
 def naming(path: Path, doing: str) -> Iterator[None]:
     """What pydicom raises at damaged or incomplete files, as a DataError; it raises nearly anything."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
     try:
         yield
     except DataError:
         raise
-    except _BROKEN as error:
+    except (*_BROKEN, BytesLengthException, InvalidDicomError) as error:
         name = type(error).__name__
         raise DataError(
             f"{path}: damaged or incomplete, {doing} failed ({name}: {str(error)[:200]})"

@@ -39,8 +39,11 @@ class Window:
     high: float
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """A picture of a slice; NaN is black."""
-        scaled = (np.asarray(values, np.float64) - self.low) * (255.0 / (self.high - self.low))
+        """A picture of a slice; NaN is black, and so is all of a window without width."""
+        if not self.high > self.low:
+            return np.zeros(values.shape, np.uint8)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite values, and windows beyond all bounds
+            scaled = (np.asarray(values, np.float64) - self.low) / (self.high - self.low) * 255.0
         return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0.0, 255.0)).astype(np.uint8)
 
 
@@ -87,7 +90,7 @@ def auto_window(slices: Iterable[NDArray[Any]], count: int) -> Window:
     low, high = (float(value) for value in np.percentile(sample, _PERCENTILES))
     if low == high:  # nearly all of it is one value
         low, high = float(sample.min()), float(sample.max())
-    return Window(low, high if high > low else low + 1.0)
+    return Window(low, high)
 
 
 def read_numbers(file: Any, count: int, dtype: np.dtype[Any], where: str) -> NDArray[Any]:

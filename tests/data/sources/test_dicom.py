@@ -285,9 +285,10 @@ def test_a_file_that_is_deflated_or_cut_off_is_named_and_the_rest_is_read(tmp_pa
     save(packed, tmp_path / "set" / "packed.dcm")
     whole = (tmp_path / "set" / "scan" / "1").read_bytes()
     (tmp_path / "set" / "cut.dcm").write_bytes(whole[:300])
+    (tmp_path / "set" / "odd.dcm").write_bytes(whole[:138] + b"\x05" + whole[139:])
     messages = skipped("dicom", tmp_path / "set", tmp_path / "out")
-    assert len(messages) == 2 and "cut.dcm: damaged or incomplete" in messages[0]
-    assert "packed.dcm: is deflated as a whole" in messages[1]
+    assert ["cut.dcm: damaged", "odd.dcm: damaged"] == [m.split("set/")[1][:16] for m in messages[:2]]
+    assert len(messages) == 3 and "packed.dcm: is deflated as a whole" in messages[2]
 
 
 def test_a_segmentation_of_a_series_that_is_not_there_is_named(tmp_path):
