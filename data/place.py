@@ -49,6 +49,15 @@ def join(url: str, name: str) -> str:
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{last}"))
 
 
+def without_secrets(text: str, url: str) -> str:
+    """`text` without what `shown` leaves out of `url`."""
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    for secret in (user, parts.password, parts.query):
+        text = text.replace(secret, "...") if secret else text
+    return text
+
+
 def shown(place: str | Path) -> str:
     """`place` as messages name it, without what could be a secret: user, password, query."""
     if not isinstance(place, str) or "://" not in place or is_pipe(place):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from data.clip import DataError
-from data.place import StorageError, checked, join, shown
+from data.place import StorageError, checked, join, shown, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ T = TypeVar("T")
 CHUNK = 16 << 20  # bytes of one request
 _LONGEST_PAUSE_S = 30.0
 _TRY_AGAIN = {408, 425, 429}  # of the 4xx; all 5xx too
+_NEEDS = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _OUR_FAULT = (TypeError, AttributeError, NameError, NotImplementedError)
 
 
@@ -185,7 +186,7 @@ class Remote:
         status, where = _status(error), self.shown(name)
         if status in (404, 410):
             raise DataError(f"{where}: there is no such file; restore it") from error
-        cause = f"{type(error).__name__}: {error}".replace(self.address(name), where).rstrip(": ")
+        cause = without_secrets(f"{type(error).__name__}: {error}".rstrip(": "), self.root)
         if status is not None and 400 <= status < 500 and status not in _TRY_AGAIN:
             raise StorageError(
                 f"{where}: refused with status {status} ({cause}); see that the credentials are there and may read it"
@@ -224,7 +225,7 @@ class Remote:
             made = system(scheme, **options)
         except ImportError as error:
             raise DataError(
-                f"{shown(self.root)}: {scheme}:// needs {error.name or 'fsspec'}: pip install 'sam2-train[remote]'"
+                f"{shown(self.root)}: {scheme}:// needs fsspec and {_NEEDS[scheme]}: pip install 'sam2-train[remote]'"
             ) from error
         if scheme == "s3":
             made.retries = 1  # attempts are counted here, not there too

@@ -59,7 +59,7 @@ class ShardCache:
         if os.fstat(fd).st_nlink == 0:  # it went in between
             os.close(fd)
             return None
-        os.utime(fd)
+        _touch(fd)
         return fd
 
     def fetch(self, name: str, size: int, fill: Callable[[int], None]) -> int:
@@ -126,6 +126,7 @@ class ShardCache:
             self._reserve(part, size)
             fill(part)
             os.fsync(part)
+            _touch(part)
             os.rename(path, self.folder / name)
         except BaseException as error:
             path.unlink(missing_ok=True)
@@ -209,6 +210,12 @@ class ShardCache:
             yield
         finally:
             os.close(fd)
+
+
+def _touch(fd: int) -> None:
+    """Note that the file is used now; the file system's own clock may stand still for milliseconds."""
+    now = time.time_ns()
+    os.utime(fd, ns=(now, now))
 
 
 def _is_at(fd: int, path: Path) -> bool:
