@@ -49,10 +49,8 @@ def naming(path: Path, doing: str) -> Iterator[None]:
     except DataError:
         raise
     except (*_BROKEN, BytesLengthException, InvalidDicomError) as error:
-        name = type(error).__name__
-        raise DataError(
-            f"{path}: damaged or incomplete, {doing} failed ({name}: {str(error)[:200]})"
-        ) from error
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise DataError(f"{path}: damaged or incomplete, {doing} failed ({said}); export it again") from error
 
 
 def is_dicom(path: Path) -> bool:

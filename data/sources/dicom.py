@@ -1,4 +1,4 @@
-"""dicom: series of slices with DICOM segmentations (DICOM SEG), the slices as video frames.
+"""DICOM: series of slices with DICOM segmentations (DICOM SEG), the slices as video frames.
 
 ROOT/**        DICOM files under any names, in any folders: images, one file a slice, and segmentations of them
                a file with many frames (ultrasound) is a video of its own

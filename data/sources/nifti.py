@@ -1,4 +1,4 @@
-"""nifti: volumes with volumes of labels (.nii, .nii.gz), the slices as video frames.
+"""NIfTI: volumes with volumes of labels (.nii, .nii.gz), the slices as video frames.
 
 ROOT/imagesTr/NAME_0000.nii.gz, ROOT/labelsTr/NAME.nii.gz      nnU-Net; `channel` chooses _0000, _0001, ...
 ROOT/imagesTr/NAME.nii.gz, ROOT/labelsTr/NAME.nii.gz           MSD; `channel` chooses a volume of four dimensions

@@ -1,4 +1,4 @@
-"""npz: volumes or videos as numpy arrays with labels, as MedSAM2 stores them.
+"""Arrays of numpy (.npz): volumes or videos with labels, as MedSAM2 stores them.
 
 ROOT/**/NAME.npz or one file     imgs: (T, H, W) or (T, H, W, 3) uint8
                                  gts: (T, H, W) whole numbers; each value but 0 is an object
