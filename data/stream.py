@@ -25,7 +25,7 @@ from data.columns import columns_of_one
 from data.config import DataConfig
 from data.index import ShardIndex
 from data.order import mix, permute
-from data.place import StorageError
+from data.place import PIPE, StorageError
 from data.plan import Job
 from data.quarantine import MAX_REPLACEMENTS, BadSample, SampleError
 from data.raw import RawClip, collate_raw
@@ -34,6 +34,7 @@ from data.shard import MASKS, MEDIA, META
 
 log = logging.getLogger(__name__)
 
+_MOST_EMPTY = 8  # passes in which a taker of a shared shard may find nothing
 _HELD = 64  # encoded samples among which a worker draws the next one
 _SHARDS, _SAMPLES, _JOB = range(1, 4)  # one stream of random numbers for each purpose
 
@@ -151,7 +152,10 @@ class StreamBatches(torch.utils.data.IterableDataset[Delivery]):
         step = self.first + number
         while True:
             with one_thread():
-                yield self._delivery(samples, step)
+                delivery = self._delivery(samples, step)
+            yield delivery
+            if delivery.batch is None:
+                return
             step += workers
 
     def samples(self, taker: int, takers: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -161,33 +165,36 @@ class StreamBatches(torch.utils.data.IterableDataset[Delivery]):
             DataError: there is nothing in its share.
             StorageError: a command failed, or what it wrote is no tar.
         """
-        urls = wds.shardlists.expand_urls(str(self.config.root))
-        life, passage = mix(self.seed, self.first), 0
-        while True:
-            key = mix(life, passage)
-            order = [urls[permute(k, len(urls), mix(key, _SHARDS))] for k in range(len(urls))]
-            sharers, place = (1, 0) if takers <= len(order) else (_sharers(taker, takers, len(order)))
-            mine = order[taker::takers] if takers <= len(order) else [order[taker % len(order)]]
-            pipeline = wds.DataPipeline(
-                lambda mine=mine: iter([{"url": url} for url in mine]),
-                _opened,
-                wds.tariterators.tar_file_expander,
-                wds.tariterators.group_by_keys,
-                lambda found, n=sharers, k=place: (s for j, s in enumerate(found) if j % n == k),
-                wds.shuffle(_HELD, initial=_HELD, rng=Random(mix(key, _SAMPLES, taker))),
-            )
-            count = 0
-            for sample in _named(pipeline):
-                count += 1
+        life, passage, empty = mix(self.seed, self.first), 0, 0
+        while empty < _MOST_EMPTY:
+            key, empty = mix(life, passage), empty + 1
+            for sample in self.one_pass(key, taker, takers):
                 digest = hashlib.sha256(str(sample["__key__"]).encode()).digest()
                 yield mix(key, _JOB, int.from_bytes(digest[:8], "little")), sample
-            if not count and takers <= len(order):
-                raise DataError(f"{self.config.root}: {', '.join(mine[:3])} wrote no sample")
-            if not count:
-                raise DataError(
-                    f"{self.config.root}: fewer samples in a shard than processes that share it; lower data.workers"
-                )
+                empty = 0
             passage += 1
+        raise DataError(
+            f"{self.config.root}: gave one of {takers} processes no sample in {empty} passes; see that it writes some, "
+            "and that there are more of them than processes that read (lower data.workers)"
+        )
+
+    def one_pass(self, key: int, taker: int, takers: int) -> Iterator[dict[str, Any]]:
+        """The share of one of so many takers in the pass that `key` draws; together they have each sample once."""
+        urls = wds.shardlists.expand_urls(str(self.config.root))
+        order = [urls[permute(k, len(urls), mix(key, _SHARDS))] for k in range(len(urls))]
+        mine, sharers, place = order[taker::takers], 1, 0
+        if takers > len(order):
+            shard, place = taker % len(order), taker // len(order)
+            mine, sharers = [order[shard]], len(range(shard, takers, len(order)))
+        pipeline = wds.DataPipeline(
+            lambda: iter([{"url": url} for url in mine]),
+            _opened,
+            wds.tariterators.tar_file_expander,
+            wds.tariterators.group_by_keys,
+            lambda found: _every(found, sharers, place),
+            wds.shuffle(_HELD, initial=_HELD, rng=Random(mix(key, _SAMPLES, taker))),
+        )
+        return _named(pipeline)
 
     def reader(self, index: ShardIndex) -> ClipReader:
         """What makes clips of a sample."""
@@ -240,23 +247,58 @@ class StreamBatches(torch.utils.data.IterableDataset[Delivery]):
         return clips
 
 
-def _sharers(taker: int, takers: int, shards: int) -> tuple[int, int]:
-    """How many takers share the shard of `taker`, and which of them it is."""
-    return len(range(taker % shards, takers, shards)), taker // shards
+def _every(samples: Iterator[dict[str, Any]], n: int, place: int) -> Iterator[dict[str, Any]]:
+    """Of every `n` samples the one at `place`."""
+    return (sample for k, sample in enumerate(samples) if k % n == place)
+
+
+class _Watched:
+    """What a command writes, with the last block of it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._last = stream, b""
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes."""
+        raw: bytes = self._stream.read(size)
+        self._last = (self._last + raw[-512:])[-512:]
+        return raw
+
+    def finish(self) -> None:
+        """Read what is left.
+
+        Raises:
+            OSError: it does not end as a tar does, or the command failed.
+        """
+        while self.read(1 << 16):
+            pass
+        self._stream.close()
+        if self._last.strip(b"\0"):
+            raise OSError("the tar is cut off")
 
 
 def _opened(sources: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The output of each command, which must end with success."""
+    """The output of each command, which must be a whole tar and end with success."""
     for source in sources:
         stream = wds.gopen(source["url"])
+        watched = _Watched(stream)
         try:
-            yield source | {"stream": stream}
-            while stream.read(1 << 16):  # a tar ends before its padding does
-                pass
-        except GeneratorExit:
-            stream.proc.kill()
-            raise
-        stream.close()
+            yield source | {"stream": watched}
+            watched.finish()  # a tar ends before its padding does
+        except OSError as error:
+            raise _failed(source["url"], error) from error
+        finally:
+            if stream.proc.poll() is None:
+                stream.proc.kill()
+            stream.stream.close()
+            stream.proc.wait()
+
+
+def _failed(command: str, error: Exception) -> StorageError:
+    return StorageError(
+        f"{command}: failed, or what it wrote is no tar, or only a part of one ({type(error).__name__}: "
+        f"{error.args[0] if error.args else error}); run the command by hand to see why"
+    )
 
 
 def _named(samples: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -266,8 +308,7 @@ def _named(samples: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     except (OSError, ValueError, wds.tariterators.tarfile.TarError) as error:
         if isinstance(error, DataError):
             raise
-        what = next((a for a in error.args[1:] if isinstance(a, str) and a.startswith("pipe:")), "pipe:")
-        raise StorageError(
-            f"{what}: failed, or what it wrote is no tar, or only a part of one ({type(error).__name__}: "
-            f"{error.args[0] if error.args else error}); run the command by hand to see why"
-        ) from error
+        commands = (
+            a for a in error.args[1:] if isinstance(a, str) and a.startswith(PIPE)
+        )  # webdataset adds it
+        raise _failed(next(commands, PIPE), error) from error

@@ -13,8 +13,8 @@ class FileServer:
     """Serves a folder. `faults[name]` is a list of faults, one for each of the next GETs of that file.
 
     A fault is a status (503), "cut" (the connection breaks in the middle), "slow" (ten pieces with pauses), "stall"
-    (nothing comes for `stall_s`), or "corrupt" (the byte at `corrupt_at[name]`, or in the middle, is another one, if the
-    range holds it). `always[name]` is a fault of every request.
+    (nothing comes for `stall_s`), or "corrupt" (the byte at `corrupt_at[name]`, or else in the middle, is another
+    one, if the range holds it). `always[name]` is a fault of every request.
     """
 
     def __init__(self, root, has_ranges=True, stall_s=3.0):
