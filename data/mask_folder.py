@@ -93,7 +93,7 @@ def object_folders(folder: Path) -> FolderMasks:
     for place, found in zip(folders, masks.values(), strict=True):
         if not found:
             raise DataError(
-                f"{place}: holds no .png; annotate the object or remove the folder", "never-visible"
+                f"{place}: holds no .png; annotate the object or remove the folder", "mask-file"
             )
     of_any = {stem: path for found in reversed(masks.values()) for stem, path in found.items()}
     files = sorted(of_any.values(), key=natural)

@@ -72,7 +72,7 @@ def train(context: typer.Context) -> None:
     ),
 )
 def data(context: typer.Context) -> None:
-    """Convert videos with masks to shards, check shards, make videos up."""
+    """Convert videos with masks to shards, check and look at data, make videos up."""
     from sam2.cli.data import app as data_app
 
     data_app(args=context.args, prog_name="sam2 data")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from data.plural import plural
 from sam2.evaluation.files import replacing, write_atomically
 from sam2.evaluation.overlay import BACKGROUND, FAINT, GAP_PX, TEXT, Colour, colour_of, draw_masks
 from sam2.evaluation.page import STYLE
@@ -30,7 +31,7 @@ def write_png(path: Path, clips: Sequence[TrainingClip]) -> None:
     titles = [_lines(clip) for clip in clips]
     top = len(titles[0]) * _LINE_PX + GAP_PX
     width = max(row.shape[1] for row in rows)
-    height = sum(row.shape[0] + top + 2 * GAP_PX for row in rows)
+    height = sum(row.shape[0] + top + 2 * GAP_PX for row in rows) + 2 * _LINE_PX
     canvas = Image.new("RGB", (width + 2 * GAP_PX, height), BACKGROUND)
     pen, y = ImageDraw.Draw(canvas), GAP_PX
     for row, lines in zip(rows, titles, strict=True):
@@ -39,6 +40,8 @@ def write_png(path: Path, clips: Sequence[TrainingClip]) -> None:
             pen.text((GAP_PX, y + k * _LINE_PX), line, colour, ImageFont.load_default(_TITLE_PX))
         canvas.paste(Image.fromarray(row), (GAP_PX, y + top))
         y += row.shape[0] + top + 2 * GAP_PX
+    for k, line in enumerate(LEGEND):
+        pen.text((GAP_PX, y + k * _LINE_PX), line, FAINT, ImageFont.load_default(_TITLE_PX))
     with replacing(path) as draft:
         canvas.save(draft, format="PNG")
 
@@ -59,13 +62,13 @@ def write_html(path: Path, clips: Sequence[TrainingClip], facts: dict[str, str])
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>Training clips</title><style>{STYLE}</style></head><body><main>"
         f"<header><h1>Training clips</h1><dl>{listed}</dl></header>"
-        f"<section><h2>Clips<small>{escape(LEGEND)}</small></h2>{figures}</section></main></body></html>\n",
+        f"<section><h2>Clips<small>{escape('; '.join(LEGEND))}</small></h2>{figures}</section></main></body></html>\n",
     )
 
 
 LEGEND = (
-    "green: click on the object; red: click beside it; rectangle: box; white frame: masks are given; "
-    "correction clicks depend on what the model predicts and are not shown"
+    "green: click on the object; red: click beside it; rectangle: box; white frame: masks are given",
+    "correction clicks depend on what the model predicts and are not shown",
 )
 
 
@@ -85,13 +88,15 @@ def _lines(clip: TrainingClip) -> tuple[str, str]:
     """What stands beside a clip: where it comes from, and how it is prompted."""
     plan = clip.plan
     start = "masks" if plan.from_masks else "clicks and boxes" if plan.boxes else "clicks"
-    prompted = ", ".join(map(str, plan.first))
-    corrected = f"; {plan.clicks} corrections in frame {', '.join(map(str, sorted(plan.corrected)))}"
+    corrected = f"; {plan.clicks} corrections in {_frames(sorted(plan.corrected))}" if plan.corrected else ""
     return (
         f"micro-batch {clip.step}, clip {clip.place}, seed {clip.seed}: {clip.source}",
-        f"{clip.masks.shape[1]} objects; starts from {start} in frame {prompted}"
-        + (corrected if plan.corrected else ""),
+        f"{plural(clip.masks.shape[1], 'object')}; starts from {start} in {_frames(plan.first)}{corrected}",
     )
+
+
+def _frames(numbers: Sequence[int]) -> str:
+    return ("frame " if len(numbers) == 1 else "frames ") + ", ".join(map(str, numbers))
 
 
 def draw_clip(clip: TrainingClip) -> NDArray[np.uint8]:

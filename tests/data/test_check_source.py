@@ -1,6 +1,8 @@
 """Every fault that people's folders have is found and named with its code; a clean folder has none."""
 
+import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -349,3 +351,23 @@ def test_overlaps_are_found_in_shards_too(tmp_path):
     convert(open_source("frames", tmp_path / "raw"), tmp_path / "out", ConvertOptions(EncodeOptions("jpeg")))
     (found,) = check(tmp_path / "out")
     assert found.code == "overlap" and found.where == '000000.tar, clip "cat"'
+
+
+def test_every_code_is_explained_in_the_documentation():
+    root = Path(__file__).parents[2]
+    explained = set(re.findall(r"`([a-z0-9-]+)`", (root / "docs" / "data.md").read_text()))
+    given = set()
+    for path in (root / "data").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+                place = {"Finding": 1, "notice": 1, "DataError": 1, "of_error": 2, "_error": None}.get(
+                    call.func.id
+                )
+                if place is not None and len(call.args) > place:
+                    given |= {
+                        node.value
+                        for node in ast.walk(call.args[place])
+                        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+                    }
+    assert {"media", "void-255", "overlap", "layout"} <= given
+    assert given <= explained, given - explained
