@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
+from data.place import Url
 from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, to_plain
 
 
@@ -164,3 +165,20 @@ def test_a_plug_in_that_does_not_fit_is_refused(arguments: dict[str, Any], messa
 
 def test_flattening_gives_dotted_keys() -> None:
     assert flatten({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [1, 2], "e": {}}
+
+
+@dataclass(frozen=True)
+class Place:
+    root: Url | Path | None = None
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/a", "https://host/a?b=c", "pipe:cat {0..3}.tar"])
+def test_an_address_is_no_path_and_survives_a_round_trip_through_yaml(address: str) -> None:
+    found = from_mapping(Place, {"root": address})
+    assert found.root == address and isinstance(found.root, Url)
+    plain = yaml.safe_load(yaml.safe_dump(to_plain(found)))
+    assert plain == {"root": address} and from_mapping(Place, plain) == found
+    assert from_mapping(Place, {"root": "a/b"}).root == Path("a/b").absolute()
+    assert from_mapping(Place, {"root": None}).root is None
+    with pytest.raises(ConfigError, match="root: expected an address or a path, got 3"):
+        from_mapping(Place, {"root": 3})
