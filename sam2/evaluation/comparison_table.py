@@ -99,7 +99,7 @@ def _videos(found: Comparison, rows: int) -> Table:
 def _settings(found: Comparison) -> Table:
     each = Table(title="settings that differ", title_justify="left")
     for name in ("setting", "first", "other"):
-        each.add_column(name)
+        each.add_column(name, overflow="fold")
     for name, pair in found.settings.items():
         each.add_row(*(_printable(value) for value in (name, *pair)))
     return each
@@ -109,4 +109,5 @@ def _printable(value: object) -> str:
     """Files from anywhere must not steer the terminal."""
     text = "-" if value is None else str(value)
     text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= _MAX_WIDTH else text[: _MAX_WIDTH - 3] + "..."
+    half = (_MAX_WIDTH - 3) // 2  # paths differ at their ends
+    return text if len(text) <= _MAX_WIDTH else f"{text[:half]}...{text[-half:]}"

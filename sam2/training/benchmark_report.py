@@ -67,12 +67,13 @@ def _by_kind(results: Mapping[str, Any]) -> Table:
 def _comparison(results: Mapping[str, Any]) -> Table:
     """What others have reported."""
     official = "" if results["run"]["official"] else " (not on the whole benchmark: no comparison)"
-    each = Table(title=f"published{official}", title_justify="left")
-    for name in ("model", "J&F", "ours", "source"):
+    sources = list(dict.fromkeys(row["source"] for row in results["published"]))
+    one = f"source: {sources[0]}" if len(sources) == 1 else None  # said once
+    each = Table(title=f"published{official}", title_justify="left", caption=one, caption_justify="left")
+    for name in ("model", "J&F", "ours", *([] if one else ["source"])):
         each.add_column(name, justify="right" if name in ("J&F", "ours") else "left")
     for row in results["published"]:
         same = row["model"] == results["run"]["model"]
-        each.add_row(
-            row["model"], f"{row['J&F']:.1f}", f"{results['J&F']:.1f}" if same else "", row["source"]
-        )
+        numbers = row["model"], f"{row['J&F']:.1f}", f"{results['J&F']:.1f}" if same else ""
+        each.add_row(*numbers, *([] if one else [row["source"]]))
     return each

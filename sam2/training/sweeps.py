@@ -49,7 +49,7 @@ def table_of_runs(runs: Sequence[tuple[str, Finished]]) -> Table:
         runs: the settings that differ between them, and what became of them.
     """
     table = Table(title="Runs of the sweep", title_justify="left")
-    table.add_column("settings")
+    table.add_column("settings", overflow="fold")
     headings = list(dict.fromkeys(name for _, run in runs for name in run.scores))
     for heading in headings:
         table.add_column(heading, justify="right")

@@ -186,6 +186,19 @@ def test_settings_that_differ_are_shown_without_steering_the_terminal(
     assert "policy" in result.output and "speed" not in result.output and "\x1b" not in result.output
 
 
+def test_settings_that_differ_at_their_ends_can_be_told_apart(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        run = {"dataset": "mose", "prompt": "mask", "model": f"/{'far/' * 40}seed-{name}/config.yaml"}
+        (tmp_path / f"{name}.json").write_text(json.dumps({**read(files[0]), "run": run}))
+    result = compare(tmp_path / "a.json", tmp_path / "b.json")
+    shown = "".join(result.output.rpartition("settings that differ")[2].split())
+    assert "…" not in shown
+    for name in ("a", "b"):
+        assert f"seed-{name}" in shown
+
+
 def test_words_that_cannot_be_meant_are_exit_code_2(files: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     out.write_text("mine")
