@@ -105,6 +105,12 @@ def open_coco(file: Path, folder: Path) -> SegmentedImages:
             found.append(
                 SegmentedImage(name, folder / name, _coco_masks(by_image[number], size, folder / name))
             )
+    absent = [image.name for image in found if not image.path.is_file()]
+    if absent:
+        raise EvaluationError(
+            f"{folder}: has no {min(absent)} ({len(absent)} of {len(found)} images of {file.name} are not there); name "
+            "the folder of its images with --images"
+        )
     skipped["images without objects"] = len(images) - len(found)
     return SegmentedImages(_in_order(found, file), skipped)
 

@@ -94,6 +94,10 @@ def coco(tmp_path: Path, **changed: Any) -> Path:
     }
     file = tmp_path / "coco.json"
     file.write_text(json.dumps({**content, **changed}))
+    for name in ("b.png", "sub/a.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no image")
     return file
 
 
@@ -108,6 +112,15 @@ def test_a_coco_file_gives_its_objects_without_crowds(tmp_path):
         opened.images[0].masks((20, 12))
     with pytest.raises(EvaluationError, match=r"b\.png: is no image that can be read"):
         opened.images[0].pixels()
+
+
+def test_images_of_a_coco_file_that_are_not_there_are_named_at_once(tmp_path):
+    file = coco(tmp_path)
+    (tmp_path / "images/sub/a.png").unlink()
+    with pytest.raises(
+        EvaluationError, match=r"images: has no sub/a\.png \(1 of 2 images of coco\.json are not there\)"
+    ):
+        open_coco(file, tmp_path / "images")
 
 
 @pytest.mark.parametrize(
