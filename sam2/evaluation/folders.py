@@ -54,17 +54,17 @@ def find_streams(gt: Path, pred: Path, only: Collection[str] | None = None) -> l
     wanted = set(true_names) if only is None else set(only)
     if only is not None and wanted - set(true_names):
         raise EvaluationError(
-            f"{gt}: has no sequence {_some(wanted - set(true_names))}, which was asked for; it has {_some(true_names)}"
+            f"{gt}: has no sequence {some(wanted - set(true_names))}, which was asked for; it has {some(true_names)}"
         )
     if wanted - set(predicted_names):
         raise EvaluationError(
-            f"{pred}: has no folder for {_some(wanted - set(predicted_names))} of the ground truth {gt}; "
+            f"{pred}: has no folder for {some(wanted - set(predicted_names))} of the ground truth {gt}; "
             "predict these, or name the sequences to score with --sequences"
         )
     extra = set(predicted_names) - wanted
     if only is None and extra:
         raise EvaluationError(
-            f"{pred}: has folders that the ground truth {gt} has not: {_some(extra)}; "
+            f"{pred}: has folders that the ground truth {gt} has not: {some(extra)}; "
             "remove them, or name the sequences to score with --sequences"
         )
     return [stream for name in sorted(wanted) for stream in _streams(name, gt / name, pred / name)]
@@ -96,7 +96,7 @@ def _streams(name: str, gt: Path, pred: Path) -> list[Stream]:
     missing = set(objects) - set(predicted_objects)
     if missing:
         raise EvaluationError(
-            f"{pred}: has no folder for object {_some(missing)} of the ground truth {gt}; write an empty mask where "
+            f"{pred}: has no folder for object {some(missing)} of the ground truth {gt}; write an empty mask where "
             "nothing is seen"
         )
     return [_stream(name, folder, gt / folder, pred / folder) for folder in objects]
@@ -107,7 +107,7 @@ def _objects(folder: Path) -> list[str] | None:
     folders, files = _list(folder)
     if folders and files:
         raise EvaluationError(
-            f"{folder}: mixed layout, both files ({_some(files)}) and folders ({_some(folders)}); expected PNG files, "
+            f"{folder}: mixed layout, both files ({some(files)}) and folders ({some(folders)}); expected PNG files, "
             "or a folder an object"
         )
     if not folders and not files:
@@ -125,7 +125,7 @@ def _stream(name: str, folder: str | None, gt: Path, pred: Path) -> Stream:
     frames, predicted = _frames(gt), _frames(pred)
     if not set(frames) & set(predicted):
         raise EvaluationError(
-            f"{pred}: names its frames {_some(predicted)}, its ground truth {gt} {_some(frames)}; a prediction must "
+            f"{pred}: names its frames {some(predicted)}, its ground truth {gt} {some(frames)}; a prediction must "
             "have the name of its true frame"
         )
     return Stream(name, folder, gt, pred, frames, frozenset(predicted))
@@ -135,13 +135,13 @@ def _frames(folder: Path) -> tuple[str, ...]:
     """Names of the frames of a folder, without suffix, in their order."""
     folders, files = _list(folder)
     if folders:
-        raise EvaluationError(f"{folder}: has folders in it ({_some(folders)}), expected PNG files only")
+        raise EvaluationError(f"{folder}: has folders in it ({some(folders)}), expected PNG files only")
     if not files:
         raise EvaluationError(f"{folder}: is empty, expected a PNG a frame; remove it or fill it")
     others = [name for name in files if not name.endswith(".png")]
     if others:
         raise EvaluationError(
-            f"{folder}: {_some(others)} is no *.png; expected one PNG a frame and nothing else"
+            f"{folder}: {some(others)} is no *.png; expected one PNG a frame and nothing else"
         )
     return _in_order(folder, [name.removesuffix(".png") for name in files])
 
@@ -182,7 +182,7 @@ def _list(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
-def _some(names: Collection[str]) -> str:
+def some(names: Collection[str]) -> str:
     """A few names, and how many more there are."""
     listed = sorted(names)
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from sam2.evaluation.errors import EvaluationError
-from sam2.evaluation.folders import Stream, find_streams
+from sam2.evaluation.folders import Stream, find_streams, some
 from sam2.evaluation.label_files import read_cut, read_ids
 from sam2.evaluation.protocols import Protocol
 from sam2.evaluation.rows import Measured, Rows
@@ -119,6 +119,9 @@ def evaluate(
         )
         objects += found
         notes += remarks
+    ignored = [f"{_path(s)}/{frame}" for s in streams for frame in sorted(s.predicted - set(s.frames))]
+    if ignored:
+        notes.append(f"predicted frames without ground truth are not scored: {some(ignored)}")
     if not objects:
         raise EvaluationError(
             f"{gt}: no object counts by the protocol {protocol.name}: {'; '.join(notes[:3])}"
@@ -148,13 +151,13 @@ def _frames_to_measure(protocol: Protocol, stream: Stream) -> tuple[str, ...]:
     missing = [frame for frame in frames if frame not in stream.predicted]
     if missing:
         raise EvaluationError(
-            f"{stream.pred}: {missing[0]}.png is missing, and {len(missing) - 1} more of {len(frames)}; its ground "
+            f"{stream.pred}: {missing[0]}.png is missing ({len(missing)} of {len(frames)} frames in all); its ground "
             f"truth is {stream.files(missing[0])[0]}; write an empty mask where nothing is seen"
         )
     extra = sorted(stream.predicted - set(stream.frames))
     if extra and not protocol.extra_frames:
         raise EvaluationError(
-            f"{stream.pred}: {extra[0]}.png has no ground truth in {stream.gt}, nor have {len(extra) - 1} more; "
+            f"{stream.pred}: {extra[0]}.png has no ground truth in {stream.gt} ({len(extra)} in all); "
             f"expected the same {len(stream.frames)} frames, remove the others"
         )
     return frames
@@ -199,9 +202,9 @@ def _check_ids(measured: Measured) -> None:
     true_ids = {*measured.rows.true_ids(), *measured.first_ids}
     found = measured.rows.predicted_ids()
     if found and true_ids and not true_ids & set(found):
-        listed = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
+        shown = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
         raise EvaluationError(
-            f"{measured.pred}: has the ids {listed}, none of which is in its ground truth {measured.gt} "
+            f"{measured.pred}: has the ids {shown}, none of which is in its ground truth {measured.gt} "
             f"({', '.join(map(str, sorted(true_ids)[:6]))}); write the ids of the ground truth, and convert no palette "
             "image to grey"
         )

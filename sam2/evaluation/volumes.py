@@ -187,13 +187,13 @@ def _check_slices(stream: Stream) -> None:
     missing = [frame for frame in stream.frames if frame not in stream.predicted]
     if missing:
         raise EvaluationError(
-            f"{stream.pred}: {missing[0]}.png is missing, and {len(missing) - 1} more of {len(stream.frames)}; its "
+            f"{stream.pred}: {missing[0]}.png is missing ({len(missing)} of {len(stream.frames)} slices in all); its "
             f"ground truth is {stream.files(missing[0])[0]}; write an empty mask where nothing is seen"
         )
     extra = sorted(stream.predicted - set(stream.frames))
     if extra:
         raise EvaluationError(
-            f"{stream.pred}: {extra[0]}.png has no ground truth in {stream.gt}, nor have {len(extra) - 1} more; "
+            f"{stream.pred}: {extra[0]}.png has no ground truth in {stream.gt} ({len(extra)} in all); "
             f"expected the same {len(stream.frames)} slices, remove the others"
         )
 

@@ -81,9 +81,12 @@ def other_names(pred: Path) -> None:
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing frame": (
         lambda pred: (pred / "cat/00002.png").unlink(),
-        r"pred.cat: 00002\.png is missing.*gt.cat.00002\.png; write an empty mask",
+        r"pred.cat: 00002\.png is missing \(1 of 3 frames in all\).*gt.cat.00002\.png; write an empty mask",
     ),
-    "extra frame": (one_more_frame, r"pred.cat: 00005\.png has no ground truth in .*same 5 frames, remove"),
+    "extra frame": (
+        one_more_frame,
+        r"pred.cat: 00005\.png has no ground truth in .* \(1 in all\); .*same 5 frames, remove",
+    ),
     "missing sequence": (
         lambda pred: shutil.rmtree(pred / "cat"),
         r"pred: has no folder for cat of .*--sequences",
@@ -184,8 +187,11 @@ def test_ids_that_the_ground_truth_has_not_are_noted_and_not_scored(tree: Path, 
 
 
 def test_extra_predictions_are_no_mistake_where_the_ground_truth_is_sparse(tree: Path):
+    assert not score(tree, "sav").notes  # type: ignore[attr-defined]
     (tree / "gt/cat/00002.png").unlink()
-    assert len(score(tree, "sav").frames) == 2 + 3  # type: ignore[attr-defined]
+    found = score(tree, "sav")
+    assert len(found.frames) == 2 + 3  # type: ignore[attr-defined]
+    assert found.notes == ("predicted frames without ground truth are not scored: cat/00002",)  # type: ignore[attr-defined]
 
 
 def test_several_objects_in_the_file_of_one_are_named(folders: Path):
