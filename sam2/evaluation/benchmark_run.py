@@ -7,6 +7,7 @@ with the code that scores any folder, so that the numbers do not depend on how t
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -167,6 +168,12 @@ class Predictions:
             raise EvaluationError(f"{video.name}: {error}") from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left half done, once every video has its masks."""
+        for video in self._videos:
+            for draft in self.masks.glob(f".{glob.escape(video.name)}.*"):
+                shutil.rmtree(draft, ignore_errors=True)
 
     def answers(self) -> dict[str, Any]:
         """What the model said beside the masks, by video: seconds, frames, scores."""

@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from rich.console import Console, Group
 
+from data.access import Access
 from data.clip import DataError
 from data.held_out import HeldOut, HeldOutVideo
+from data.place import is_url, shown
 from sam2.build_sam import build_sam2_video_predictor
 from sam2.checkpoint import CheckpointError
 from sam2.cli.weights import Weights, find_weights
@@ -169,8 +171,9 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
     if todo:
         _predict(predictions, todo, opened.follower(config.prompt, config.max_rows))
     if predictions.missing():
+        left = len(predictions.missing())
         console.print(
-            f"{len(predictions.missing())} videos are left to others; the last to finish scores, or this command again"
+            f"left to others: {left} of {len(data.videos)} videos; the last to finish scores, or this command again"
         )
         return Ended(out)
     with locked(out, wait=True):
@@ -201,6 +204,7 @@ def _conclude(
     console: Console,
 ) -> Ended:
     """Pack, score and report."""
+    predictions.tidy()
     archive = None
     if about is not None and about.archive is not None and config.archive:
         archive = predictions.pack(about.archive, f"{about.name}.zip")
@@ -230,7 +234,8 @@ def _conclude(
 
 def _folder(config: BenchmarkConfig, weights: Weights) -> Path:
     """What differs between evaluations, as a name: data, weights, prompt and policy."""
-    data = Path(config.dataset.removeprefix(SHARDS)).resolve().name if config.is_shards else config.dataset
+    place = shown(config.dataset.removeprefix(SHARDS))
+    data = Path(place).resolve().name if config.is_shards else config.dataset
     path = weights.path
     if path is None:
         model = Path(weights.model).stem
@@ -252,7 +257,7 @@ def _rules(name: str, data: Data) -> Protocol:
 def _data(config: VideosConfig, about: Manifest | None, size: int) -> Data:
     """All videos, or those that were asked for."""
     if about is None:
-        data = _shards(Path(config.dataset.removeprefix(SHARDS)), size)
+        data = _shards(config.dataset.removeprefix(SHARDS), size)
     else:
         data = open_benchmark(about, Path(config.root or ""), config.frames)
     if config.sequences is None:
@@ -271,13 +276,16 @@ def _data(config: VideosConfig, about: Manifest | None, size: int) -> Data:
     return Data(tuple(v for v in data.videos if v.name in names), data.truth, data.meta, data.is_scorable)
 
 
-def _shards(root: Path, size: int) -> Data:
-    """One's own videos, each from the first frame on which an object is visible, as training evaluates them."""
-    held_out = HeldOut.open(root, size)
+def _shards(root: str, size: int) -> Data:
+    """One's own videos, each from the first frame on which an object is visible, as training evaluates them.
+
+    Of an address, ranges are read: every video is wanted once.
+    """
+    held_out = HeldOut.open(root if is_url(root) else Path(root), size, Access(remote="range"))
     load = lru_cache(maxsize=1)(held_out.__getitem__)
     samples = [held_out.index[k] for k in range(len(held_out))]
     videos = [_shard_video(load, k, sample.key, sample.n_frames) for k, sample in enumerate(samples)]
-    return Data(tuple(sorted(videos, key=lambda video: video.name)), root, None, True)
+    return Data(tuple(sorted(videos, key=lambda video: video.name)), Path(root), None, True)
 
 
 def _shard_video(load: Callable[[int], HeldOutVideo], k: int, name: str, length: int) -> Video:

@@ -101,7 +101,8 @@ class VideosConfig(EvaluationConfig):
                 else f"root is not set: name the folder of the download of {self.dataset}"
             )
         if self.is_shards and (self.frames or self.unofficial):
-            raise ValueError("frames and unofficial belong to a benchmark, not to shards:PATH")
+            wrong = "frames" if self.frames else "unofficial"
+            raise ValueError(f"{wrong} belongs to a benchmark, not to shards:PATH; leave {wrong} out")
 
     @property
     def is_shards(self) -> bool:

@@ -41,10 +41,10 @@ def make(
     """
     if out.exists():
         raise EvaluationError(f"{out}: exists; choose another folder")
-    if preset not in PRESETS or videos < 1:
-        raise EvaluationError(
-            f"preset is {preset!r}, expected one of {', '.join(PRESETS)}; videos is {videos}, expected 1 or more"
-        )
+    if preset not in PRESETS:
+        raise EvaluationError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
+    if videos < 1:
+        raise EvaluationError(f"videos is {videos}, expected 1 or more")
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
     try:

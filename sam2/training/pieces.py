@@ -96,7 +96,8 @@ def run_pieces(
     left = len(pieces.missing(pieces.all))
     if left:
         console.print(
-            f"{left} {pieces.unit} are left to others; the last to finish joins, or this command again"
+            f"left to others: {left} of {len(pieces.all)} {pieces.unit}; the last to finish joins, or this command "
+            "again"
         )
         return Ended(pieces.out)
     with locked(pieces.out, wait=True):

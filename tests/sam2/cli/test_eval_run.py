@@ -158,8 +158,11 @@ def test_a_killed_run_goes_on_with_the_videos_that_are_missing(made, tmp_path):
     done = [*(out / "masks").glob("[!.]*")]
     assert done and not (out / "results.json").exists()
     before = {p: p.stat().st_mtime_ns for p in (out / "masks" / done[0].name).rglob("*.png")}
+    (out / "masks/.video-c.99999").mkdir()  # as a process leaves it that is killed within a video
+    (out / "masks/.video-c.99999/00000.png").write_bytes(b"half")
     again = evaluated(made, "davis2017", out)
     assert before == {p: p.stat().st_mtime_ns for p in before}
+    assert sorted(p.name for p in (out / "masks").iterdir()) == ["video-a", "video-b", "video-c"]
     assert again["objects"] == whole["objects"]
     assert tree(out / "masks") == tree(tmp_path / "whole" / "masks")
 
@@ -246,6 +249,7 @@ def test_the_chosen_candidate_is_the_mask_that_is_scored(made, tmp_path):
             "root is not set: name the folder of the download of davis2017",
         ),
         (["random", "--dataset", "shards:x", "--root", "y"], 2, "leave root out"),
+        (["random", "--dataset", "shards:x", "--unofficial"], 2, "leave unofficial out"),
         (["random", "--dataset", "davis", "--root", "y"], 1, "no benchmark 'davis'; choose one of davis2017"),
         (["random", "--dataset", "mose", "--root", "nowhere"], 1, "--checkpoint random needs --model"),
         (["none.pt", "--dataset", "mose", "--root", "nowhere"], 1, "none.pt"),
@@ -296,6 +300,8 @@ def test_make_says_what_it_made(tmp_path):
     assert [p.name for p in (tmp_path / "mose/Annotations/00000001").iterdir()] == ["00000.png"]
     code, output = run("make", "--dataset", "mose", tmp_path / "mose")
     assert code == 1 and "exists; choose another folder" in output
+    code, output = run("make", "--dataset", "mose", tmp_path / "other", "--preset", "eazy")
+    assert code == 1 and "preset is 'eazy', expected one of easy" in output and "videos is" not in output
 
 
 def test_masks_are_where_the_surest_object_is(made, tmp_path):
