@@ -14,6 +14,7 @@ from data.decode import read_masks
 from data.in_order import in_order
 from data.index import ShardIndex
 from data.measure import area_of, centre_of, runs_by_frame
+from data.place import StorageError
 from data.sources import VideoSource
 
 Progress = Callable[[int, int], None]
@@ -101,6 +102,8 @@ def _stored(index: ShardIndex, i: int) -> ClipFacts | DataError:
     try:
         meta = index.meta(i)
         areas, centres = measured(sample.object_ids, read_masks(index, i), sample.height, sample.width)
+    except StorageError:  # of no sample, of the way to it
+        raise
     except DataError as error:
         return error
     labels = {"source": meta.source, "license": meta.license, "split": meta.split}

@@ -100,7 +100,7 @@ def _of_tars(seen: _Seen) -> list[str]:
     """Shards, or SA-1B as it is downloaded."""
     for name in seen.files(".tar"):
         try:
-            with tarfile.open(seen.root / name) as tar:
+            with tarfile.open(seen.root / name, "r:") as tar:
                 first = tar.next()
         except (tarfile.TarError, OSError, EOFError):
             first = None

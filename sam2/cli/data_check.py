@@ -37,13 +37,19 @@ def check(
     """
     workers = workers or cores()
     with errors(2):
+        from data.place import is_url, shown
+
+        if is_url(root):
+            raise ValueError(
+                f"{shown(root)}: check shards where they lie in a folder, before they are copied"
+            )
         reader = source_of(root, source, settings)
     unit = ("MB", 1e-6) if reader is None else ("clips", 1)
     with errors(1), counted("checking", *unit) as progress:
         if reader is None:
             from data.check import check as check_shards
 
-            findings = check_shards(root, not fast, workers, progress)
+            findings = check_shards(Path(root), not fast, workers, progress)
         else:
             from data.check_source import check_source
 
@@ -59,7 +65,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _tell(root: Path, findings: list[Finding], most: int) -> None:
+def _tell(root: str, findings: list[Finding], most: int) -> None:
     """Every finding on a line, at most so many of a kind, and how many there are."""
     from data.plural import plural
 

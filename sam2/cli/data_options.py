@@ -22,7 +22,7 @@ Workers = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what OUT holds if it was made from something else.")
 ]
-Data = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of shards, or what a source reads.")]
+Data = Annotated[str, typer.Argument(metavar="PATH", help="Folder of shards, or what a source reads.")]
 From = Annotated[
     str | None,
     typer.Option(
@@ -46,19 +46,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def source_of(root: Path, name: str | None, settings: list[str] | None) -> VideoSource | None:
-    """The source that reads `root`, None if it is a folder of shards.
+def source_of(root: str, name: str | None, settings: list[str] | None) -> VideoSource | None:
+    """The source that reads `root`, None if it is a folder of shards or the address of one.
 
     Raises:
         DataError: no such source, folder or option, or the layout does not tell which source it is.
     """
     from data.check_source import open_source
+    from data.place import is_url, shown
     from data.recognise import SHARDS, tell_source
 
-    name = name or tell_source(root)
+    name = name or (SHARDS if is_url(root) else tell_source(Path(root)))
     options = parse(settings)
     if name == SHARDS and options:
-        raise ValueError(f"{root}: --set gives options of a source, but this is a folder of shards")
+        raise ValueError(f"{shown(root)}: --set gives options of a source, but this is a folder of shards")
     return None if name == SHARDS else open_source(name, root, **options)
 
 

@@ -19,7 +19,7 @@ _SUFFIXES = (".html", ".png")
 
 
 def preview(
-    root: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of shards.")],
+    root: Annotated[str, typer.Argument(metavar="PATH", help="Folder of shards, or its address.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.html|OUT.png", help="What to write; replaced.")],
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Settings of the recipe.")
@@ -40,6 +40,7 @@ def preview(
 
         config = preview_config(root, recipe, settings or [], seed)
     with errors(1):
+        from data.place import shown
         from data.plural import plural
         from sam2.training.clip_sheet import write_html, write_png
 
@@ -47,6 +48,6 @@ def preview(
         if out.suffix.lower() == ".png":
             write_png(out, clips)
         else:
-            facts = {"shards": str(root), "recipe": config.name, "seed": str(config.seed)}
+            facts = {"shards": shown(root), "recipe": config.name, "seed": str(config.seed)}
             write_html(out, clips, facts | {"settings": " ".join(settings)} if settings else facts)
-        typer.echo(f"{out}: {plural(len(clips), 'clip')} of {root}")
+        typer.echo(f"{out}: {plural(len(clips), 'clip')} of {shown(root)}")

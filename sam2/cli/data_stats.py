@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,13 +39,16 @@ def stats(
     with errors(2):
         reader = source_of(root, source, settings)
     with errors(1), counted("measuring", "clips") as progress:
+        from data.access import Access
         from data.facts import facts_of_shards, facts_of_source
         from data.index import ShardIndex
         from data.stats import gather
 
         count = workers or cores()
         if reader is None:
-            found = gather(facts_of_shards(ShardIndex.load(root), fast, count, progress))
+            found = gather(
+                facts_of_shards(ShardIndex.load(root, Access(remote="range")), fast, count, progress)
+            )
         else:
             found = gather(facts_of_source(reader, fast, count, progress))
     if as_json:
@@ -61,15 +63,16 @@ def stats(
         raise typer.Exit(1)
 
 
-def _show(root: Path, found: Statistics) -> None:
+def _show(root: str, found: Statistics) -> None:
     from rich.console import Console
 
+    from data.place import shown
     from data.plural import plural
 
     console = Console()
     videos = found.clips - found.images
     console.print(
-        f"{root}: {plural(found.clips, 'clip')} ({plural(videos, 'video')}, {plural(found.images, 'image')}), "
+        f"{shown(root)}: {plural(found.clips, 'clip')} ({plural(videos, 'video')}, {plural(found.images, 'image')}), "
         f"{plural(found.annotated_frames, 'annotated frame')}, {plural(found.objects, 'object')}, "
         f"{plural(found.masks, 'mask')}; {plural(len(found.unreadable), 'clip')} not readable",
         highlight=False,

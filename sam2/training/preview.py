@@ -63,12 +63,12 @@ class TrainingClip:
 
 
 def preview_config(
-    root: Path, recipe: str, overrides: Sequence[str] = (), seed: int | None = None
+    root: str | Path, recipe: str, overrides: Sequence[str] = (), seed: int | None = None
 ) -> RunConfig:
     """The settings of a recipe, on the shards in `root` alone; what only training needs may be missing.
 
     Args:
-        root: folder of shards.
+        root: folder of shards, or its address.
         recipe: as `sam2 train` takes it.
         overrides: settings, `key=value`.
         seed: of the run; None: the recipe's.

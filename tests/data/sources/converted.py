@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from data.check import check
+from data.check_source import check_source
 from data.encode import EncodeOptions
 from data.index import ShardIndex
 from data.sources import load_source
@@ -28,7 +29,9 @@ class Converted:
 def convert_from(name, root, out, media="jpeg", size=None, **options):
     """Convert with the source `name`; the clips by key. A clip that is left out fails the test."""
     encode = EncodeOptions(media=media, size=size, preset="ultrafast", jpeg_quality=95)
-    report = convert(load_source(name, root, **options), out, ConvertOptions(encode))
+    source = load_source(name, root, **options)
+    assert [finding for finding in check_source(source) if finding.severity == "error"] == []
+    report = convert(source, out, ConvertOptions(encode))
     assert report.skipped == ()
     assert [finding for finding in check(out) if finding.severity == "error"] == []
     index = ShardIndex.load(out)
