@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2.evaluation.benchmark_names import MANIFESTS, benchmarks, no_benchmark
 from sam2.evaluation.boundary import Bools
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.following import Start
@@ -27,7 +28,6 @@ from sam2.video_frames import open_path
 from sam2.video_state import Frames
 
 VOID = 255  # in DAVIS: neither an object nor background
-_MANIFESTS = Path(__file__).parent / "manifests"
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,6 @@ class Manifest:
     published: tuple[Published, ...] = ()
 
 
-def benchmarks() -> tuple[str, ...]:
-    """The names of all benchmarks."""
-    return tuple(sorted(path.stem for path in _MANIFESTS.glob("*.json")))
-
-
 @cache
 def manifest(name: str) -> Manifest:
     """A benchmark by name.
@@ -119,10 +114,8 @@ def manifest(name: str) -> Manifest:
         EvaluationError: there is none of that name.
     """
     if name not in benchmarks():
-        raise EvaluationError(
-            f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks())}, or shards:PATH"
-        )
-    content: dict[str, Any] = json.loads((_MANIFESTS / f"{name}.json").read_text(encoding="utf-8"))
+        raise EvaluationError(no_benchmark(name))
+    content: dict[str, Any] = json.loads((MANIFESTS / f"{name}.json").read_text(encoding="utf-8"))
     numbers = tuple(
         Published(row["model"], row["prompt"], row["J&F"], row["source"]) for row in content.pop("published")
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from sam2.evaluation.benchmark_names import benchmarks, no_benchmark
 from sam2.evaluation.interactive import Rules
 from sam2.evaluation.interactive_way import Way
 from sam2.evaluation.kinds import AFTER
@@ -94,6 +95,8 @@ class VideosConfig(EvaluationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.is_shards and self.dataset not in (_MISSING, *benchmarks()):
+            raise ValueError(no_benchmark(self.dataset))
         if self.is_shards == (self.root is not None):
             raise ValueError(
                 "root belongs to a benchmark, shards:PATH is a folder itself; leave root out"

@@ -17,7 +17,8 @@ from data.held_out import HeldOut
 from data.staging import PRESETS
 from sam2.checkpoint import export
 from sam2.cli.eval import app
-from sam2.evaluation.benchmark import benchmarks, manifest, open_benchmark
+from sam2.evaluation.benchmark import manifest, open_benchmark
+from sam2.evaluation.benchmark_names import benchmarks
 from sam2.evaluation.label_files import read_ids
 from sam2.evaluation.report import summarise
 from sam2.training.config import ModelConfig
@@ -250,7 +251,7 @@ def test_the_chosen_candidate_is_the_mask_that_is_scored(made, tmp_path):
         ),
         (["random", "--dataset", "shards:x", "--root", "y"], 2, "leave root out"),
         (["random", "--dataset", "shards:x", "--unofficial"], 2, "leave unofficial out"),
-        (["random", "--dataset", "davis", "--root", "y"], 1, "no benchmark 'davis'; choose one of davis2017"),
+        (["random", "--dataset", "davis"], 2, "no benchmark 'davis'; choose one of davis2017"),
         (["random", "--dataset", "mose", "--root", "nowhere"], 1, "--checkpoint random needs --model"),
         (["none.pt", "--dataset", "mose", "--root", "nowhere"], 1, "none.pt"),
         ([*MODEL, "--dataset", "mose", "--root", "nowhere"], 1, "nowhere: is no download of MOSE"),

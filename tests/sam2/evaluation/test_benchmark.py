@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from sam2.evaluation.benchmark import (
-    benchmarks,
     check_official,
     hash_of_names,
     manifest,
     open_benchmark,
 )
+from sam2.evaluation.benchmark_names import benchmarks
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.label_files import read_ids
 from sam2.evaluation.label_maps import write_label_map
