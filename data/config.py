@@ -157,6 +157,8 @@ class DataConfig:
         for place in (*(dataset.root for dataset in self.datasets), self.val_root):
             if place is not None and is_pipe(place):
                 raise DataError(f"{place}: a command cannot be one of several data sets, nor be evaluated on")
+        if self.root is not None and is_pipe(self.root) and self.exclude:
+            raise DataError("exclude needs an index, which a pipe: does not have; leave it out")
         for place in (self.root, *(dataset.root for dataset in self.datasets), self.val_root):
             if place is not None and is_url(place) and not is_pipe(place):
                 checked(str(place))

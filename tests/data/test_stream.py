@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from data.clip import DataError
-from data.config import DataConfig
+from data.config import DataConfig, Stage
 from data.index import ShardIndex
 from data.module import ClipDataModule
 from data.place import StorageError, Url
@@ -174,14 +174,14 @@ def test_epochs_of_a_stream_are_refused(root):
     assert data.plan.fingerprint(2) != data.plan.fingerprint(1)
 
 
-def test_a_stream_has_no_index(root):
+def test_a_stream_has_no_index(root, tmp_path):
+    with pytest.raises(DataError, match="exclude needs an index"):
+        DataConfig(root=command(root / "videos"), exclude=(tmp_path,))
     with pytest.raises(DataError, match="a command has no index"):
         ShardIndex.load(command(root / "videos"))
 
 
 def test_a_stage_shortens_streamed_clips(root):
-    from data.config import Stage
-
     found = take(batches(root / "videos", frames=4, curriculum=(Stage(2, 2),)), 4)
     assert [delivery.batch.frames.shape[0] for delivery in found] == [2, 2, 4, 4]
     assert np.isfinite(found[0].batch.frames.float().numpy()).all()
