@@ -55,7 +55,7 @@ class ShardCache:
             fd = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        self._lock(fd, fcntl.LOCK_SH)
         if os.fstat(fd).st_nlink == 0:  # it went in between
             os.close(fd)
             return None
@@ -103,12 +103,32 @@ class ShardCache:
         free = self._free(entries) + can_go
         return f"{missing / 1e9:.3g} GB needed, {free / 1e9:.3g} GB free" if missing > free else ""
 
+    def _lock(self, fd: int, kind: int) -> None:
+        """Lock an open file.
+
+        Raises:
+            BlockingIOError: another process has it.
+            StorageError: this file system has no locks.
+        """
+        try:
+            fcntl.flock(fd, kind)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            os.close(fd)
+            raise StorageError(
+                f"{self.folder}: its file system has no locks ({error.strerror}); set data.cache_dir to a local disk"
+            ) from error
+
     def _claim(self, name: str) -> int | None:
         """A descriptor of `NAME.part` that no other process has; None if one has, or the file has come."""
         path = self.folder / (name + PART)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except PermissionError as error:
+            raise StorageError(f"{self.folder}: may not be written to; set data.cache_dir") from error
+        try:
+            self._lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             return None

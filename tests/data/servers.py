@@ -20,7 +20,7 @@ class FileServer:
     def __init__(self, root, has_ranges=True, stall_s=3.0):
         self.root, self.has_ranges, self.stall_s = Path(root), has_ranges, stall_s
         self.faults, self.always = defaultdict(list), {}
-        self.corrupt_at, self.is_stopped = {}, False
+        self.corrupt_at, self.is_stopped, self.tag = {}, False, None
         self.requests = []  # (method, name, range)
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"files": self})
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
     def headers_of(self, path, length):
         stat = path.stat()
         self.send_header("Content-Length", str(length))
-        self.send_header("ETag", f'"{stat.st_mtime_ns}-{stat.st_size}"')
+        self.send_header("ETag", self.files.tag or f'"{stat.st_mtime_ns}-{stat.st_size}"')
         if not self.files.has_ranges:
             self.send_header("Accept-Ranges", "none")
         self.end_headers()

@@ -1,5 +1,6 @@
 """Shards behind an address: a real HTTP server and a real S3-compatible one on loopback, which fail at times."""
 
+import errno
 import json
 import logging
 import multiprocessing
@@ -304,13 +305,18 @@ def test_a_new_conversion_at_the_same_address_is_read_and_not_the_old_copy(tmp_p
 
 
 def test_equal_names_in_two_places_stay_apart(tmp_path, access):
-    for name, frames in (("a", 6), ("b", 8)):
-        numbered_videos(tmp_path / name, 2, frames=frames)
-        to_shards(tmp_path / name, tmp_path / "all" / name)
+    """Though the server gives everything the same tag, and indexes have the same size."""
+    numbered_videos(tmp_path / "sav", 2)
+    local = {
+        media: to_shards(tmp_path / "sav", tmp_path / "all" / media, media) for media in ("proxy", "jpeg")
+    }
+    sizes = {(tmp_path / "all" / media / INDEX_NAME).stat().st_size for media in local}
+    assert len(sizes) == 1
     with FileServer(tmp_path / "all").running() as server:
-        indexes = {name: ShardIndex.load(f"{server.url}/{name}/", access) for name in "ab"}
-        for name, index in indexes.items():
-            assert same_bytes(index, ShardIndex.load(tmp_path / "all" / name))
+        server.tag = "same"
+        indexes = {media: ShardIndex.load(f"{server.url}/{media}/", access) for media in local}
+        for media, index in indexes.items():
+            assert same_bytes(index, local[media])
     assert len(copies(access.cache_dir)) == 4
 
 
@@ -391,6 +397,15 @@ def test_a_full_disk_is_said_with_the_remedy(server, access, monkeypatch):
     with pytest.raises(StorageError, match=r"cache: no room for .* GB.*data\.cache_dir"):
         index.read(0, "mp4")
     assert not list(access.cache_dir.glob("*.part"))
+
+
+def test_a_file_system_without_locks_is_said_with_the_remedy(server, access, monkeypatch):
+    def flock(fd, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("data.shard_cache.fcntl.flock", flock)
+    with pytest.raises(StorageError, match=r"cache: its file system has no locks .*data\.cache_dir"):
+        ShardIndex.load(server.url, access)
 
 
 def test_the_next_window_of_shards_is_copied_ahead(server, tmp_path):
