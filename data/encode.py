@@ -22,6 +22,17 @@ from data.clip import AnnotatedVideo, DataError, ImageFiles, VideoFile
 from data.media import ORIENTATION, Frame, decode_all, frames_at, open_image, rgb, too_short, upright
 
 MAX_ORIGINAL_BYTES = 2 << 30
+_UNREADABLE_WIDTHS = (
+    2,
+    4,
+    6,
+    8,
+    12,
+    16,
+    24,
+    48,
+    72,
+)  # decord 0.6 fails on mp4s of these, and on no other to 400
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -107,8 +118,8 @@ def encode_media(video: AnnotatedVideo, options: EncodeOptions, threads: int = 1
 def _proxy(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> EncodedMedia:
     """H.264 mp4 of the annotated frames: a keyframe every `gop` frames, no B-frames, yuv420p."""
     height, width = options.stored_size(video.height, video.width)
-    shrunk = (height, width) if (height, width) != (video.height, video.width) else None
-    height, width = height + height % 2, width + width % 2
+    is_shrunk = (height, width) != (video.height, video.width)
+    height, width = height + height % 2, readable_width(width)
     rate = Fraction(video.fps / max(1, frame_stride(video.frame_index))).limit_denominator(1001)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
@@ -126,7 +137,7 @@ def _proxy(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> Encod
             }
         )
         for k, frame in enumerate(frames_at(video, threads)):
-            picture = _even_picture(frame, shrunk)
+            picture = _fitted(frame, height, width, is_shrunk)
             if k == 0:
                 stream.codec_context.colorspace = picture.colorspace
                 stream.codec_context.color_range = picture.color_range
@@ -176,6 +187,11 @@ def _original(video: AnnotatedVideo, options: EncodeOptions, threads: int) -> En
         frames += 1
     if frames <= video.frame_index[-1]:
         raise too_short(video, frames)
+    if video.width in _UNREADABLE_WIDTHS:
+        raise DataError(
+            f'{path}, clip "{video.key}": videos {video.width} pixels wide cannot be read again; convert with '
+            "--media proxy"
+        )
     return EncodedMedia(
         member="mp4",
         raw=path.read_bytes(),
@@ -261,15 +277,23 @@ def frame_stride(frame_index: Sequence[int]) -> int:
     return min(steps, key=lambda step: (-steps[step], step)) if steps else 0
 
 
-def _even_picture(frame: Frame, shrunk: tuple[int, int] | None) -> Any:
-    """A yuv420p frame of (height, width) `shrunk`, or with odd sides made even by a copy of the last row or column."""
+def readable_width(width: int) -> int:
+    """The least even width from `width` on that can be stored as video and read again."""
+    width += width % 2
+    while width in _UNREADABLE_WIDTHS:
+        width += 2
+    return width
+
+
+def _fitted(frame: Frame, height: int, width: int, is_shrunk: bool) -> Any:
+    """A yuv420p frame of this size: the picture shrunk to it, or with copies of its last row and columns added."""
     plain = frame if isinstance(frame, av.VideoFrame) and frame.rotation % 360 == 0 else None
-    if plain is not None and not shrunk and plain.height % 2 == 0 and plain.width % 2 == 0:
+    if plain is not None and (plain.height, plain.width) == (height, width):
         return plain.reformat(format="yuv420p")  # no detour through RGB
-    if shrunk:
+    if is_shrunk:
         plain = plain or av.VideoFrame.from_ndarray(rgb(frame), format="rgb24")
-        return plain.reformat(width=shrunk[1], height=shrunk[0], format="yuv420p", interpolation="LANCZOS")
+        return plain.reformat(width=width, height=height, format="yuv420p", interpolation="LANCZOS")
     picture = rgb(frame)
-    height, width = picture.shape[:2]
-    padded = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    missing = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
+    padded = np.pad(picture, missing, mode="edge")
     return av.VideoFrame.from_ndarray(padded, format="rgb24").reformat(format="yuv420p")

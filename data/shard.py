@@ -43,7 +43,7 @@ class SampleMeta:
         is_proxy: the media holds the annotated frames only (media frame k is annotated frame k).
         height: pixels of the picture and of every mask.
         width: pixels of the picture and of every mask.
-        media_height: pixels of the decoded media; one more than `height` where an odd size was padded.
+        media_height: pixels of the decoded media; a little more than `height` where that cannot be stored as video.
         media_width: pixels of the decoded media; the picture is its top left part. Where one of the two is smaller than
             the picture, all of the picture was shrunk to all of the media.
         fps: frames per second of the media; 0 for an image.

@@ -432,3 +432,17 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_command_goes_on(sav, tmp
     convert(load_source("sav", sav.root), out, options)
     for path in sorted((tmp_path / "whole").glob("*.tar")):
         assert (out / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("width", [6, 16, 24, 48, 72, 10, 74])
+def test_videos_of_any_width_can_be_read_again(sav, tmp_path, width):
+    """decord fails on some widths; the proxy is made wider, and the picture stays in its corner."""
+    sav.add("a", frames=3, height=40, width=width)
+    to_shards(sav, tmp_path / "out")
+    index = ShardIndex.load(tmp_path / "out")
+    frames = decode_frames(index, 0, range(3))
+    assert frames.shape == (3, 40, width, 3)
+    assert width < 32 or [number_in(frame) for frame in frames] == [0, 4, 8]
+    if width in (16, 24, 48, 72):
+        with pytest.raises(DataError, match=f"videos {width} pixels wide cannot be read again"):
+            to_shards(sav, tmp_path / "original", "original")
