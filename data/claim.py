@@ -81,7 +81,7 @@ def refuse_another(out: Path, what: str, earlier: dict[str, Any], asked: dict[st
     Raises:
         DataError: it is of another; says in what they differ and what can be done.
     """
-    there, here = _flat(earlier), _flat(asked)
+    there, here = _named(earlier), _named(asked)
     differing = [name for name in here if there.get(name) != here[name]]
     if differing:
         held = ", ".join(f"{name}={there.get(name)}" for name in differing)
@@ -90,6 +90,14 @@ def refuse_another(out: Path, what: str, earlier: dict[str, Any], asked: dict[st
             f"{out}: holds {what} with {held}; asked for {wanted}; choose another folder, or replace what it holds "
             "with --overwrite"
         )
+
+
+def _named(note: dict[str, Any]) -> dict[str, Any]:
+    """What a note asks for by name; the part of a source as the command line has it."""
+    part = note.get("part")
+    share = "" if not part else part["high"] if part["name"] == "train" else part["low"]
+    split = {"--split": f"video-hash:{share} ({part['name']})" if part else None}
+    return _flat({name: value for name, value in note.items() if name != "part"}) | split
 
 
 def _flat(note: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -87,6 +87,7 @@ def convert(
     out: str | Path,
     options: ConvertOptions | None = None,
     progress: Progress | None = None,
+    clips: Sequence[SourceClip] | None = None,
 ) -> ConvertReport:
     """Write all clips of `source` as shards into the folder `out`, then the index.
 
@@ -98,6 +99,7 @@ def convert(
             one goes on, a finished one stays as it is.
         options: media, shard size, workers.
         progress: called after every clip.
+        clips: those of the source, where they were listed before.
 
     Raises:
         DataError: `out` holds something else, or is mixed up with the folder of the source, or clips that were
@@ -108,7 +110,7 @@ def convert(
     out = Path(out)
     keep_apart(source.root, out)
     claim = Claim.open(out, _asked(source, options), options.overwrite)
-    clips = source.clips()
+    clips = source.clips() if clips is None else clips
     if options.part:
         clips = [clip for clip in clips if options.part.holds(clip)]
     with _full_disk_named(out):

@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 the data is not as it should be; 2 the command line is not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,9 @@ from sam2.cli.data_stats import stats
 from sam2.counted import counted
 
 if TYPE_CHECKING:
+    from data.clip import SourceClip
     from data.sources import VideoSource
+    from data.split import Part
     from data.write import ConvertOptions, ConvertReport
 
 app = typer.Typer(
@@ -90,11 +93,13 @@ def convert(
         options = ConvertOptions(
             EncodeOptions(media=media, size=size, **encoder), shard_mb << 20, workers, overwrite=overwrite
         )
-        parts = parse_split(split) if split else (None,)
+        parts = parse_split(split) if split else ()
         clips = load_source(source, src, **values)
         keep_apart(src, out)
+    listed = _listed(clips, parts) if parts else None
     reports = [
-        _convert(clips, out / part.name if part else out, replace(options, part=part)) for part in parts
+        _convert(clips, out / part.name if part else out, replace(options, part=part), listed)
+        for part in parts or (None,)
     ]
     skipped = sum(len(report.skipped) for report in reports)
     if skipped > max_skipped * (skipped + sum(report.clips for report in reports)):
@@ -104,13 +109,25 @@ def convert(
         raise typer.Exit(1)
 
 
-def _convert(source: VideoSource, out: Path, options: ConvertOptions) -> ConvertReport:
+def _listed(source: VideoSource, parts: Sequence[Part]) -> Sequence[SourceClip]:
+    """The clips of a source of which every part gets one."""
+    from data.split import refuse_empty
+
+    with errors(1):
+        clips = source.clips()
+        refuse_empty(parts, clips, str(source.root))
+    return clips
+
+
+def _convert(
+    source: VideoSource, out: Path, options: ConvertOptions, clips: Sequence[SourceClip] | None
+) -> ConvertReport:
     """Fill one folder and say what is in it."""
     from data.plural import plural
     from data.write import convert as write
 
     with errors(1), counted("converting", "clips") as progress:
-        report = write(source, out, options, progress)
+        report = write(source, out, options, progress, clips)
     for line in report.skipped:
         typer.echo(f"left out: {line}", err=True)
     kinds = f" ({plural(report.images, 'image')})" if report.images else ""

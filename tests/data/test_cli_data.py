@@ -1,6 +1,7 @@
 """`sam2 data ...` from the command line."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -121,7 +122,9 @@ def test_check_names_each_place_once(sav, tmp_path, monkeypatch, broken):
         raw = (tmp_path / "out" / place).read_bytes()
         cut = raw[:1500] if broken == "cut off" else raw.replace(b'"schema_version":1', b'"schema_version":7')
         (tmp_path / "out" / place).write_bytes(cut)
-    result = run("index" if broken == "no shards" else "check", place if place in ("nowhere", "sav") else "out")
+    result = run(
+        "index" if broken == "no shards" else "check", place if place in ("nowhere", "sav") else "out"
+    )
     assert result.exit_code == (2 if broken == "nowhere" else 1)
     line = result.output.splitlines()[0]
     assert line.startswith(f"error: {place}") and line.count(f"{place}:") + line.count(f"{place},") == 1, line
@@ -143,6 +146,21 @@ def test_another_conversion_is_refused_until_overwrite_is_given(sav, tmp_path):
     assert "--overwrite" in result.stderr
     assert run(*words, "--media", "jpeg", "--overwrite").exit_code == 0
     assert run("check", tmp_path / "out").exit_code == 0
+
+
+def test_a_split_that_leaves_a_part_empty_writes_nothing_and_its_settings_are_told_as_given(sav, tmp_path):
+    for name in "abc":
+        sav.add(name, frames=3)
+    words, out = ["convert", "--from", "sav", sav.root, tmp_path / "out"], tmp_path / "out"
+    result = run(*words, "--split", "video-hash:0.999")
+    assert result.exit_code == 1 and 'puts none of 3 clips into "val"' in result.stderr
+    assert not out.exists()
+    share = re.search(r"such as (video-hash:\S+),", result.stderr)[1]
+    assert run(*words, "--split", share).exit_code == 0
+    assert (out / "train" / "index.npz").is_file() and (out / "val" / "index.npz").is_file()
+    result = run(*words[:-1], out / "val", "--media", "proxy")
+    told = f"holds a conversion with --split={share} (val); asked for --split=None"
+    assert result.exit_code == 1 and told in result.stderr
 
 
 def test_made_up_videos_over_others_are_refused_until_overwrite_is_given(tmp_path):

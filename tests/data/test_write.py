@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from data.encode import EncodeOptions
 from data.index import ShardIndex
 from data.shard import KEY, as_key
 from data.sources import load_source
-from data.split import parse_split
+from data.split import parse_split, refuse_empty
 from data.write import ConvertOptions, convert
 from tests.data.sav_folder import encode_rle, number_in, numbered_frame, write_annotation, write_video
 
@@ -341,6 +342,17 @@ def test_the_share_of_a_split_is_what_was_asked_for():
     kept = sum(train.holds(clip) for clip in clips)
     assert abs(kept / 5000 - 0.8) < 0.02  # 3.5 standard deviations
     assert all(train.holds(clip) != val.holds(clip) for clip in clips)
+
+
+def test_a_share_that_leaves_a_part_empty_is_refused_and_one_that_does_not_is_named():
+    clips = [SourceClip(f"clip-{n}", list) for n in range(3)]
+    with pytest.raises(DataError, match='puts none of 3 clips into "train"; give another share') as caught:
+        refuse_empty(parse_split("video-hash:0.001"), clips, "here")
+    refuse_empty(parse_split(re.search(r"such as (video-hash:\S+),", str(caught.value))[1]), clips, "here")
+    together = [SourceClip(f"clip-{n}", list, "one patient") for n in range(3)]
+    with pytest.raises(DataError, match="they stay together, or convert two folders"):
+        refuse_empty(parse_split("video-hash:0.5"), together, "here")
+    refuse_empty(parse_split("video-hash:0.5"), [], "here")
 
 
 @pytest.mark.parametrize("text", ["video-hash:1", "video-hash:0", "0.9", "hash:0.9", "video-hash:.9x"])
