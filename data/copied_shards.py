@@ -15,7 +15,7 @@ import numpy as np
 
 from data.clip import DataError
 from data.columns import Columns
-from data.origin import Origin, copy_file, copy_name
+from data.origin import Origin, check_size, copy_file, copy_name
 from data.place import StorageError
 from data.plural import plural
 from data.shard_cache import ShardCache
@@ -149,12 +149,7 @@ class CopiedShards:
     def _fill(self, shard: int, fd: int) -> None:
         """Write the shard to `fd`; what is damaged is copied once more, and what still is, is noted."""
         name, size = str(self.columns.shard_names[shard]), int(self.columns.shard_sizes[shard])
-        found = self.origin.facts(name).size
-        if found != size:
-            raise DataError(
-                f"{self.origin.shown(name)}: has {found} bytes, its index says {size}; it was cut off or changed: "
-                "restore it, or make the index again with `sam2 data index`"
-            )
+        check_size(self.origin, name, size)
         self.cache.note(self._name(shard)).unlink(missing_ok=True)
         bad: dict[int, str] = {}
         for times in ("once", "twice"):

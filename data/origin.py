@@ -83,6 +83,20 @@ def fetch_whole(cache: ShardCache, origin: Origin, name: str) -> Path:
     return cache.folder / copy
 
 
+def check_size(origin: Origin, name: str, size: int) -> None:
+    """See that a shard has the size that its index says.
+
+    Raises:
+        DataError: it has another one, or is not there.
+    """
+    found = origin.facts(name).size
+    if found != size:
+        raise DataError(
+            f"{origin.shown(name)}: has {found} bytes, its index says {size}; it was cut off or changed: "
+            "restore it, or make the index again with `sam2 data index`"
+        )
+
+
 def copy_name(identity: str, name: str) -> str:
     """Name in a cache of what `identity` describes in full; keeps the ending of `name`."""
     return f"{hashlib.sha256(identity.encode()).hexdigest()[:40]}{Path(name).suffix}"

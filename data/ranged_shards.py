@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from data.access import Access
 from data.clip import DataError
 from data.columns import Columns
 from data.copied_shards import CopiedShards
+from data.origin import check_size
 from data.remote import CHUNK, NoRanges, Remote
 from data.shard import META, sha256
 from data.shard_hashes import damage, member_hashes
@@ -32,6 +33,7 @@ class RangedShards:
     access: Access
     _hashes: tuple[int, dict[str, str]] = (-1, {})
     _copied: CopiedShards | None = None
+    _whole: set[int] = field(default_factory=set)  # shards whose size is right
 
     def ahead(self, shards: Sequence[int]) -> None:
         """Nothing is read ahead, unless shards are copied after all."""
@@ -52,7 +54,11 @@ class RangedShards:
         return self._copied.read(i, member, start, length)
 
     def _checked(self, i: int, member: str, start: int, length: int) -> bytes:
-        name = str(self.columns.shard_names[self.columns.shard[i]])
+        shard = int(self.columns.shard[i])
+        name = str(self.columns.shard_names[shard])
+        if shard not in self._whole:
+            check_size(self.origin, name, int(self.columns.shard_sizes[shard]))
+            self._whole.add(shard)
         offset, size = self.columns.members(i)[member]
         expected = self._expected(i, member) if (start, length) == (0, size) else ""
         raw = b""

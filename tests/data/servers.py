@@ -12,7 +12,8 @@ from pathlib import Path
 class FileServer:
     """Serves a folder. `faults[name]` is a list of faults, one for each of the next GETs of that file.
 
-    A fault is a status (503), "cut" (the connection breaks in the middle), "slow" (ten pieces with pauses), "stall"
+    A fault is a status (503), "cut" (the connection breaks in the middle), "slow" (ten pieces with pauses),
+    "short" (the last byte is missing, and nothing says so), "stall"
     (nothing comes for `stall_s`), or "corrupt" (the byte at `corrupt_at[name]`, or else in the middle, is another
     one, if the range holds it). `always[name]` is a fault of every request.
     """
@@ -95,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(raw)}")
         else:
             self.send_response(200)
+        stop -= fault == "short"
         self.headers_of(path, stop - start)
         self.send(bytes(raw[start:stop]), fault)
 

@@ -97,7 +97,8 @@ def test_a_shard_is_asked_for_once_and_not_before_a_sample_of_it_is_wanted(serve
 def test_ranges_read_no_more_than_is_wanted(server, access, root):
     index = ShardIndex.load(server.url, Access(**{**vars(access), "remote": "range"}))
     index.read(3, "mp4")
-    ranges = {(int(a), int(b) + 1) for _, name, (a, b) in server.requests[2:] if name == index[3].shard}
+    asked = [span for method, name, span in server.requests if (method, name) == ("GET", index[3].shard)]
+    ranges = {(int(first), int(last) + 1) for first, last in asked}
     spans = index[3].members
     assert ranges == {(o, o + n) for o, n in (spans["meta.json"], spans["mp4"])}
 
@@ -120,7 +121,7 @@ def test_batches_are_those_of_the_folder_whatever_the_workers(root, server, tmp_
             assert torch.equal(one.object_seeds, other.object_seeds)
 
 
-@pytest.mark.parametrize("fault", [503, 429, "cut", "slow", "stall"])
+@pytest.mark.parametrize("fault", [503, 429, "cut", "short", "slow", "stall"])
 @pytest.mark.parametrize("has_ranges", [True, False])
 def test_faults_that_pass_are_survived(root, access, fault, has_ranges, monkeypatch, caplog):
     monkeypatch.setattr("data.remote.CHUNK", 6000)
@@ -240,15 +241,15 @@ def test_damage_is_listed_and_the_run_goes_on(root, server, tmp_path):
     assert (row["dataset"], row["key"], row["member"]) == (server.url, "v05", "mp4")
 
 
-def test_a_shard_that_is_gone_or_of_another_size_is_a_bad_sample(root, tmp_path, access):
+@pytest.mark.parametrize("remote", ["download", "range"])
+def test_a_shard_that_is_gone_or_of_another_size_is_a_bad_sample(root, tmp_path, access, remote):
     place = tmp_path / "copy"
     place.mkdir()
     for name in (INDEX_NAME, "000000.tar", "000001.tar", "000002.tar"):
         (place / name).write_bytes((root / name).read_bytes())
-    with (place / "000000.tar").open("ab") as file:
-        file.write(bytes(512))
+    os.truncate(place / "000000.tar", 700)
     with FileServer(place).running() as server:
-        index = ShardIndex.load(server.url, access)
+        index = ShardIndex.load(server.url, Access(**{**vars(access), "remote": remote}))
         with pytest.raises(SampleError, match=r"000000\.tar: has \d+ bytes, its index says \d+"):
             read_masks(index, 0)
         with pytest.raises(SampleError, match=r"000003\.tar: there is no such file; restore it"):
@@ -450,6 +451,7 @@ def test_a_budget_below_two_windows_does_not_make_copying_ahead_evict_what_is_re
     index.ahead((0, 1, 2, 3))
     index.store._thread.join(10)
     assert len(copies(access.cache_dir)) == 2
+    assert [server.gets(f"00000{k}.tar") for k in range(4)] == [1, 1, 0, 0]
 
 
 def test_mixing_more_than_the_cache_holds_is_warned_of(server, tmp_path, caplog):
