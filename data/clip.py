@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # sources and settings name clips, and need no torch
+    import torch
+    from torch import Tensor
 
 
 class DataError(ValueError):
@@ -159,6 +161,8 @@ class ClipBatch:
 
 def collate(clips: Sequence[Clip], step: int, skipped: int = 0) -> ClipBatch:
     """Put clips of equal length side by side; objects that are absent in a frame keep an empty mask."""
+    import torch
+
     lengths = {clip.frames.shape[0] for clip in clips}
     if len(lengths) != 1:
         raise DataError(f"clips of one batch must have one length, got {sorted(lengths)}")
