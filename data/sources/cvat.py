@@ -7,6 +7,7 @@ beside an XML for a video:       the video file that its task was made from, or 
 Polygons (as pycocotools rasterises them) and masks become objects; of an image, shapes of one label and one group are
 one object; of a video, each track is one, visible where CVAT says so (keyframes, outside). Frames are counted as in the
 video, by start_frame and step of the task. The option `pictures` names the video or the folder, if it is elsewhere.
+Tasks of images and of videos become two data sets: where ROOT holds both, `kind` chooses.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Source:
 
     Attributes:
         root: folder, searched for XML files with all its subfolders, or one XML.
+        kind: "images" or "videos": the tasks to take; "auto": all, if they are of one kind.
         pictures: the video or the folder of images, relative to each XML's folder; "": see the layout.
         boxes: "refuse", "skip" or "fill" boxes; filled ones are the masks of their objects.
         unusable: "refuse" or "skip" polylines, points, ellipses, cuboids, skeletons, and outlines around no pixel.
@@ -51,6 +53,7 @@ class Source:
     """
 
     root: Path
+    kind: str = "auto"
     pictures: str = ""
     boxes: str = "refuse"
     unusable: str = "refuse"
@@ -61,6 +64,8 @@ class Source:
 
     def __post_init__(self) -> None:
         ShapeRules(self.boxes, self.unusable)
+        if self.kind not in ("auto", "images", "videos"):
+            raise DataError(f"kind must be auto, images or videos, got {self.kind!r}")
         if self.gaps not in ("drop", "keep"):
             raise DataError(f"gaps must be drop or keep, got {self.gaps!r}")
         if type(self.fps) not in (int, float) or not 0 < self.fps <= 10_000:
@@ -70,12 +75,13 @@ class Source:
         """Every image with shapes and every video, in the order of the XML files and in them.
 
         Raises:
-            DataError: no XML, or one that is not CVAT's.
+            DataError: no XML, one that is not CVAT's, or both kinds of tasks.
         """
         paths = [self.root] if self.root.is_file() else sorted(self.root.rglob("*.xml"))
         if not paths:
             raise DataError(f"{self.root}: expected annotations.xml of CVAT, found {look(self.root)}")
-        clips = []
+        clips: list[SourceClip] = []
+        first: dict[str, Path] = {}  # XML of each kind
         for path in paths:
             found = read_xml(path)
             if found.tag != "annotations" or found.find("meta") is None:
@@ -83,7 +89,17 @@ class Source:
             images = found.findall("image")
             if images and found.find("track") is not None:
                 raise DataError(f"{path}: holds images and tracks; export the task again")
-            clips += self._images(path, found, images) if images else [self._video(path)]
+            kind = "images" if images else "videos"
+            if self.kind in ("auto", kind):
+                first.setdefault(kind, path)
+                clips += self._images(path, found, images) if images else [self._video(path)]
+        if not first:
+            raise DataError(f"{self.root}: no task is of {self.kind}; leave kind out")
+        if len(first) > 1:
+            raise DataError(
+                f"{self.root}: holds tasks of images ({first['images']}) and of videos ({first['videos']}), which are "
+                "two data sets to train on; take them one after the other, with kind=images and with kind=videos"
+            )
         return clips
 
     def _title(self, path: Path) -> str:

@@ -202,6 +202,22 @@ def test_what_is_wrong_with_a_shape_is_said(tmp_path, shape, problem):
     assert 'track 4 ("car")' in message or "street.mp4" in message
 
 
+def test_tasks_of_images_and_of_videos_are_converted_one_kind_at_a_time(tmp_path):
+    write_image(tmp_path / "set" / "task_1" / "images" / "street.jpg", 4)
+    shutil.copy(FILES / "images.xml", tmp_path / "set" / "task_1" / "annotations.xml")
+    write(tmp_path / "set" / "task_2", document(track(0, "car", polygon(1, square(2)))))
+    both = r"images \(.*task_1.*\) and of videos \(.*task_2.*\), .* with kind=images and with kind=videos"
+    with pytest.raises(DataError, match=both):
+        load_source("cvat", tmp_path / "set").clips()
+    images = convert_from("cvat", tmp_path / "set", tmp_path / "images", kind="images")
+    videos = convert_from("cvat", tmp_path / "set", tmp_path / "videos", kind="videos")
+    assert (list(images), list(videos)) == (["task_1_street"], ["task_2"])
+    with pytest.raises(DataError, match="no task is of images; leave kind out"):
+        load_source("cvat", tmp_path / "set" / "task_2", kind="images").clips()
+    with pytest.raises(DataError, match="kind must be auto, images or videos, got 'all'"):
+        load_source("cvat", tmp_path / "set", kind="all")
+
+
 def test_entities_and_other_xml_are_refused(tmp_path):
     bomb = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><annotations><meta>&y;</meta></annotations>'
     outside = (
