@@ -246,6 +246,8 @@ def _plain(settings: Any, is_complete: bool = True) -> Mapping[str, Any]:
         settings.pop("hydra", None)
         given = OmegaConf.to_container(settings.pop(_GIVEN, OmegaConf.create()), resolve=False)
         settings.merge_with(given)
+        if OmegaConf.select(settings, "data.datasets") and OmegaConf.is_missing(settings.data, "root"):
+            settings.data.root = None  # several folders are given instead
     plain: Any = OmegaConf.to_container(settings, resolve=True, throw_on_missing=is_complete)
     return plain
 

@@ -361,6 +361,16 @@ def test_a_mistake_in_the_data_is_one_line_and_code_1(
     assert capsys.readouterr().err == "error: a.tar: cut off\n"
 
 
+def test_a_recipe_of_several_data_sets_needs_no_root(started: list[RunConfig], tmp_path: Path) -> None:
+    mixture = "defaults: [finetune_video, _self_]\ndata: {datasets: [{root: /videos, weight: 2}, {root: /images}]}\n"
+    (tmp_path / "mine.yaml").write_text(mixture)
+    assert run.main([str(tmp_path / "mine.yaml"), "model.checkpoint=/x"]) == 0
+    (config,) = started
+    assert config.data.root is None
+    assert [str(part.root) for part in config.data.datasets] == ["/videos", "/images"]
+    assert run.main([str(tmp_path / "mine.yaml"), "model.checkpoint=/x", "data.root=/x"]) == 2
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_tells_its_story_and_resolves(started: list[RunConfig], name: str) -> None:
     lines = (shipped("recipes") / f"{name}.yaml").read_text().splitlines()
