@@ -13,14 +13,13 @@ from pathlib import Path
 import av
 from PIL import Image, UnidentifiedImageError
 
-from data.claim import RECORD_NAME
 from data.clip import DataError
 from data.clip_check import ClipMasks, SideBySide, measure_clip
 from data.columns import read_meta
 from data.diagnose import reason, structure_problem
 from data.finding import Finding, of_error
 from data.in_order import in_order
-from data.index import INDEX_NAME, ShardIndex
+from data.index import INDEX_NAME, RECORD_NAME, ShardIndex
 from data.shard import MASKS, MAX_MASKS_BYTES, META, SampleMeta, list_shards, scan, sha256
 
 Progress = Callable[[int, int], None]

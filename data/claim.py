@@ -18,10 +18,9 @@ from typing import Any
 
 from data.clip import AnnotatedVideo, DataError, VideoFile
 from data.columns import read_meta
-from data.index import INDEX_NAME
+from data.index import INDEX_NAME, RECORD_NAME
 from data.shard import META, scan
 
-RECORD_NAME = "convert.json"
 _REPORT = "report"
 _SHARD = re.compile(r"\d{6}\.tar")
 _BLOCK, _BLOCKS = 1 << 16, 32  # of a file that `origin_of` looks at: bytes, and how many
@@ -66,6 +65,16 @@ def read_note(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise DataError(f"{path}: holds a {type(found).__name__}, not a note; choose another folder")
     return found
+
+
+def is_unfinished(root: Path) -> bool:
+    """Whether a conversion into a folder was interrupted.
+
+    Raises:
+        DataError: its note is damaged.
+    """
+    note = read_note(root / RECORD_NAME)
+    return note is not None and _REPORT not in note
 
 
 def write_note(path: Path, value: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from data.shard_cache import ShardCache
 from data.shard_store import ShardStore
 
 INDEX_NAME = "index.npz"
+RECORD_NAME = "convert.json"  # what a conversion says about the folder
 MAX_OPEN_SHARDS = 64
 
 
@@ -117,7 +118,9 @@ class ShardIndex:
         path = root / INDEX_NAME
         shards = list_shards(root)
         if not path.is_file():
-            raise DataError(f"{path}: missing; make it with `sam2 data index {root}`")
+            interrupted = "if a conversion was interrupted, run the same `sam2 data convert` again; else "
+            remedy = interrupted if (root / RECORD_NAME).is_file() else ""
+            raise DataError(f"{path}: missing; {remedy}make it with `sam2 data index {root}`")
         columns = read_columns(path)
         listed = dict(zip(columns.shard_names.tolist(), columns.shard_sizes.tolist(), strict=True))
         present = {shard.name: shard.stat().st_size for shard in shards}

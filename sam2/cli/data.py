@@ -166,11 +166,15 @@ app.command(epilog=PREVIEW_EPILOG)(preview)
 def index(root: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of shards.")]) -> None:
     """Make the index of shards again, for instance after some were added or removed."""
     with errors(1):
+        from data.claim import is_unfinished
         from data.index import ShardIndex
         from data.plural import plural
 
         built = ShardIndex.build(root)
         typer.echo(f"{built.save()}: {plural(len(built), 'sample')}, fingerprint {built.fingerprint[:16]}")
+        if is_unfinished(root):
+            again = "the same `sam2 data convert` again completes it"
+            typer.echo(f"warning: {root}: its conversion was interrupted; {again}", err=True)
 
 
 @app.command(

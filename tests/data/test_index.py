@@ -136,6 +136,9 @@ def test_ranges_outside_a_member_and_unknown_members_are_refused(shards):
 def test_a_missing_index_says_how_to_make_one(shards, tmp_path):
     with pytest.raises(DataError, match="sam2 data index"):
         ShardIndex.load(shards)
+    (shards / "convert.json").write_text("{}")
+    with pytest.raises(DataError, match="interrupted, run the same `sam2 data convert` again; else make it"):
+        ShardIndex.load(shards)
     with pytest.raises(DataError, match="no such folder.*sam2 data convert"):
         ShardIndex.load(tmp_path / "nothing")
 
