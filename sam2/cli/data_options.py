@@ -85,5 +85,12 @@ def errors(code: int) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {_told(error)}", err=True)
         raise typer.Exit(code) from error
+
+
+def _told(error: ValueError | OSError) -> str:
+    """An error of the system without its number: "out: Read-only file system"."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)

@@ -1,5 +1,6 @@
 """`sam2 data ...` from the command line."""
 
+import errno
 import json
 import re
 import subprocess
@@ -146,6 +147,31 @@ def test_another_conversion_is_refused_until_overwrite_is_given(sav, tmp_path):
     assert "--overwrite" in result.stderr
     assert run(*words, "--media", "jpeg", "--overwrite").exit_code == 0
     assert run("check", tmp_path / "out").exit_code == 0
+
+
+def test_an_index_of_an_interrupted_conversion_is_made_with_a_warning(sav, tmp_path):
+    sav.add("a", frames=3)
+    words, out = ["convert", "--from", "sav", sav.root, tmp_path / "out"], tmp_path / "out"
+    assert run(*words).exit_code == 0
+    assert run("index", out).stderr == ""
+    note = json.loads((out / "convert.json").read_text())
+    del note["report"]
+    (out / "convert.json").write_text(json.dumps(note))
+    result = run("index", out)
+    assert result.exit_code == 0 and "its conversion was interrupted" in result.stderr
+    assert run(*words).exit_code == 0 and run("index", out).stderr == ""
+
+
+def test_an_error_of_the_system_is_told_without_its_number(sav, tmp_path, monkeypatch):
+    sav.add("a", frames=3)
+
+    def read_only(path, **_):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("data.claim.Path.mkdir", read_only)
+    result = run("convert", "--from", "sav", sav.root, tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"error: {tmp_path / 'out'}: Read-only file system"
 
 
 def test_a_split_that_leaves_a_part_empty_writes_nothing_and_its_settings_are_told_as_given(sav, tmp_path):
