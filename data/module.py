@@ -249,7 +249,7 @@ class ClipDataModule(pl.LightningDataModule):
         ahead = max(1, self.config.workers) * (self.config.prefetch if self.config.workers else 1)
         each = self.batch_bytes()
         log.info(
-            "data: %s, %s ahead of up to %.0f MB each: up to %.0f MB of batches a process that trains",
+            "data: %s, %s ahead of up to %.1f MB each: up to %.1f MB of batches a process that trains",
             plural(self.config.workers, "worker"),
             plural(ahead, "batch", "batches"),
             each / 1e6,

@@ -484,7 +484,7 @@ def test_what_waiting_batches_take_is_said_and_is_what_they_take(shards, caplog,
         else:
             pixels, masks = batch.frames.nbytes, batch.masks.nbytes
         assert pixels + masks <= alone.batch_bytes() < 1.6 * (pixels + masks)
-    assert f"2 workers, 6 batches ahead of up to {data.batch_bytes() / 1e6:.0f} MB each" in caplog.text
+    assert f"2 workers, 6 batches ahead of up to {data.batch_bytes() / 1e6:.1f} MB each" in caplog.text
 
 
 @pytest.mark.slow
