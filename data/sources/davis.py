@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.clip import DataError, SourceClip
+from data.look import look
 from data.vos_folder import VosFolder
 
 
@@ -39,6 +40,11 @@ class Source:
         names = None
         if self.subset:
             path = self.root / "ImageSets" / "2017" / f"{self.subset}.txt"
+            if not path.parent.is_dir():
+                raise DataError(
+                    f"{self.root}: expected ImageSets/2017/{self.subset}.txt, found {look(self.root)}; without lists, "
+                    'set subset="" to take all videos'
+                )
             if not path.is_file():
                 raise DataError(
                     f'{path}: missing; give subset= the name of a list in {path.parent}, or "" for all'

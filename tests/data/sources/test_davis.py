@@ -44,6 +44,9 @@ def test_the_subset_chooses_the_videos(davis, tmp_path):
     assert list(convert_from("davis", davis, tmp_path / "all", subset="")) == ["bear", "cow"]
     with pytest.raises(DataError, match=r"test-dev\.txt: missing; give subset="):
         load_source("davis", davis, subset="test-dev").clips()
+    elsewhere = r"expected ImageSets/2017/train\.txt, found 480p/; without lists, set subset"
+    with pytest.raises(DataError, match=elsewhere):
+        load_source("davis", davis / "JPEGImages").clips()
 
 
 def test_what_does_not_fit_together_is_named(davis, tmp_path):
