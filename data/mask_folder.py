@@ -92,9 +92,7 @@ def object_folders(folder: Path) -> FolderMasks:
     masks = {i: by_stem(images_in(place, _SUFFIXES)) for i, place in zip(ids, folders, strict=True)}
     for place, found in zip(folders, masks.values(), strict=True):
         if not found:
-            raise DataError(
-                f"{place}: holds no .png; annotate the object or remove the folder", "mask-file"
-            )
+            raise DataError(f"{place}: holds no .png; annotate the object or remove the folder", "mask-file")
     of_any = {stem: path for found in reversed(masks.values()) for stem, path in found.items()}
     files = sorted(of_any.values(), key=natural)
     table = object_table({i: [found.get(path.stem) for path in files] for i, found in masks.items()})
