@@ -246,14 +246,18 @@ class ClipDataModule(pl.LightningDataModule):
 
     def _say_memory(self) -> None:
         """What batches that wait take, beside what every process takes for itself."""
-        ahead = max(1, self.config.workers) * (self.config.prefetch if self.config.workers else 1)
-        each = self.batch_bytes()
+        each, ahead = self.batch_bytes() / 1e6, self.config.prefetch
+        if not self.config.workers:
+            log.info("data: made in the process that trains, batches of up to %.1f MB", each)
+            return
         log.info(
-            "data: %s, %s ahead of up to %.1f MB each: up to %.1f MB of batches a process that trains",
+            "data: %s, each up to %s of %.1f MB ahead: up to %.1f MB a worker beside Python and torch, %.1f MB of "
+            "batches a process that trains",
             plural(self.config.workers, "worker"),
             plural(ahead, "batch", "batches"),
-            each / 1e6,
-            ahead * each / 1e6,
+            each,
+            ahead * each,
+            self.config.workers * ahead * each,
         )
 
     def _warn_of_idle_workers(self) -> None:

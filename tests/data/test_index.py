@@ -143,6 +143,7 @@ def test_a_missing_index_says_how_to_make_one(shards, tmp_path):
         ShardIndex.load(tmp_path / "nothing")
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 @pytest.mark.parametrize("fault", ["grown", "gone", "added"])
 def test_shards_that_changed_since_the_index_are_noticed(shards, fault):
     ShardIndex.build(shards).save()
@@ -281,6 +282,7 @@ def test_a_missing_member_a_repeated_key_and_a_strange_name_are_named(tmp_path):
         ShardIndex.build(tmp_path)
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 @pytest.mark.parametrize("keep", [0, 100, 600, 1800, 2600, 3000, 3584])
 def test_a_tar_cut_anywhere_is_refused(tmp_path, keep):
     path = tmp_path / "000000.tar"

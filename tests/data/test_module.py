@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import lightning.pytorch as pl
 import numpy as np
@@ -409,17 +408,16 @@ def test_a_stage_limits_strides(shards):
         module(shards, sampling=SamplingConfig(2, 3), curriculum=(stage,))
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 def test_a_worker_killed_by_the_system_ends_the_run_with_the_cause(shards):
     loader = module(shards, workers=1, prefetch=1).train_dataloader()
     batches = iter(loader)
     assert next(batches).step == 0
     (worker,) = multiprocessing.active_children()
     os.kill(worker.pid, signal.SIGKILL)
-    start = time.monotonic()
     with pytest.raises(DataError, match=r"DataLoader worker .*killed.*lower data\.workers"):
         for _ in batches:
             pass
-    assert time.monotonic() - start < 10
 
 
 def test_bad_samples_of_an_earlier_run_can_be_left_out(shards, tmp_path):
@@ -457,6 +455,7 @@ def test_a_list_that_is_none_is_refused(shards, tmp_path, text, message):
         module(shards, exclude=(tmp_path,)).train_dataloader()
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 def test_a_shard_deleted_while_training_runs_is_replaced_and_listed(tmp_path):
     numbered_videos(tmp_path / "sav", 12, frames=4)
     to_shards(tmp_path / "sav", tmp_path / "out")
@@ -484,7 +483,9 @@ def test_what_waiting_batches_take_is_said_and_is_what_they_take(shards, caplog,
         else:
             pixels, masks = batch.frames.nbytes, batch.masks.nbytes
         assert pixels + masks <= alone.batch_bytes() < 1.6 * (pixels + masks)
-    assert f"2 workers, 6 batches ahead of up to {data.batch_bytes() / 1e6:.1f} MB each" in caplog.text
+    megabytes = data.batch_bytes() / 1e6
+    assert f"2 workers, each up to 3 batches of {megabytes:.1f} MB ahead" in caplog.text
+    assert f"{6 * megabytes:.1f} MB of batches a process" in caplog.text
 
 
 @pytest.mark.slow

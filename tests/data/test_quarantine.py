@@ -83,6 +83,7 @@ def test_an_error_says_where_only_once():
     assert str(SampleError(str(inner), "a.tar", "v1", "mp4")) == 'a.tar, clip "v1", mp4: is empty'
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 def test_a_shard_damaged_since_it_was_indexed_is_let_pass_if_it_holds_few_samples(tmp_path, caplog):
     numbered_videos(tmp_path / "sav", 4, frames=2)
     out = tmp_path / "out"

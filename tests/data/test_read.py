@@ -128,6 +128,7 @@ def test_too_few_frames_are_named(videos):
         reader(videos, frames=7).read(Job(0, 1, 0))
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_sample_is_reported_and_replaced(tmp_path, damage):
     change, member, reason = DAMAGES[damage]
@@ -144,6 +145,7 @@ def test_a_damaged_sample_is_reported_and_replaced(tmp_path, damage):
         assert not any("v02" in source for source in delivery.batch.sources)
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 def test_a_shard_that_is_cut_off_while_training_runs_is_reported_and_replaced(tmp_path):
     numbered_videos(tmp_path / "sav", 3)
     index = to_shards(tmp_path / "sav", tmp_path / "out")
@@ -154,6 +156,7 @@ def test_a_shard_that_is_cut_off_while_training_runs_is_reported_and_replaced(tm
     assert len(delivery.batch.sources) == 3
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 def test_when_everything_is_bad_the_reason_comes_back(tmp_path):
     numbered_videos(tmp_path / "sav", 3)
     index = to_shards(tmp_path / "sav", tmp_path / "out")

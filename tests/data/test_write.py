@@ -180,6 +180,7 @@ def test_an_interrupted_conversion_goes_on_and_ends_with_the_same_bytes(sav, tmp
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 @pytest.mark.parametrize("media", ["proxy", "jpeg", "original"])
 def test_a_bad_video_is_left_out_and_named_and_the_rest_is_converted(sav, tmp_path, media):
     for name in ("cut", "empty", "garbage", "good", "short", "size"):
@@ -411,6 +412,7 @@ def test_pictures_that_a_source_computes(tmp_path):
         )
 
 
+@pytest.mark.usefixtures("within_ten_seconds")
 def test_a_full_disk_keeps_finished_shards_and_the_same_command_goes_on(sav, tmp_path):
     """The system's limit on the size of a file stands for the disk: the same failed write, another number."""
     for name in "abc":

@@ -7,7 +7,13 @@ import tarfile
 import numpy as np
 import pytest
 
+from data.augment import AugmentConfig
 from data.clip import DataError
+from data.index import ShardIndex
+from data.plan import Job
+from data.quarantine import SampleError
+from data.read import ClipReader
+from data.sample import SamplingConfig
 from data.sources import load_source
 from tests.data.sav_folder import encode_rle, number_in
 from tests.data.sources.converted import convert_from, skipped
@@ -140,3 +146,29 @@ def test_a_file_without_its_partner_and_a_folder_without_any_are_named(files, tm
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"expected sa_1.jpg with sa_1.json, or sa_000000.tar, found nothing"):
         load_source("sa1b", tmp_path / "empty").clips()
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept"),
+    [
+        ({}, {1001, 1002}),
+        ({"min_predicted_iou": 0.905}, {1002}),
+        ({"min_stability": 0.98}, {1001, 1002}),
+        ({"max_area": 0.3}, {1001}),
+        ({"min_area": 0.3}, {1002}),
+        ({"tracks": "auto"}, {1001, 1002}),
+    ],
+)
+def test_training_takes_objects_by_their_area_and_scores(files, tmp_path, rules, kept):
+    convert_from("sa1b", files, tmp_path / "out")
+    index = ShardIndex.load(tmp_path / "out")
+    reader = ClipReader(index, 1, 64, 32, SamplingConfig(**rules), AugmentConfig(*(0.0,) * 14))
+    assert set(reader.read(Job(0, 0, 1)).object_ids) == kept
+
+
+def test_an_image_of_which_no_object_is_let_in_is_a_bad_sample(files, tmp_path):
+    convert_from("sa1b", files, tmp_path / "out")
+    rules = SamplingConfig(tracks="manual")
+    reader = ClipReader(ShardIndex.load(tmp_path / "out"), 1, 64, 32, rules, AugmentConfig(*(0.0,) * 14))
+    with pytest.raises(SampleError, match="no object is visible"):
+        reader.read(Job(0, 0, 1))
