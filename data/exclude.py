@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from data.clip import DataError
 from data.columns import row
 from data.index import ShardIndex
+from data.plural import plural
+
+log = logging.getLogger(__name__)
 
 _MOST_BYTES = 1 << 30
 
@@ -54,6 +58,7 @@ def choose_samples(index: ShardIndex, name: str, lists: Sequence[Path]) -> Chose
         raise DataError(f"{name}: data.exclude leaves no sample; remove a list")
     if not lost:
         return every
+    log.info("data.exclude: %d of %s of %s are left out", len(lost), plural(len(index), "sample"), name)
     digest = hashlib.sha256(np.array(lost, np.int64).tobytes()).hexdigest()
     return Chosen(np.delete(every.numbers, lost), f"{index.fingerprint} without {digest}")
 

@@ -420,7 +420,8 @@ def test_a_worker_killed_by_the_system_ends_the_run_with_the_cause(shards):
             pass
 
 
-def test_bad_samples_of_an_earlier_run_can_be_left_out(shards, tmp_path):
+def test_bad_samples_of_an_earlier_run_can_be_left_out(shards, tmp_path, caplog):
+    caplog.set_level("INFO", "data")
     first, second = (module(shards, frames=2).indexes[0][i] for i in (2, 7))
     earlier = tmp_path / "runs" / "one" / "log"
     earlier.mkdir(parents=True)
@@ -430,6 +431,7 @@ def test_bad_samples_of_an_earlier_run_can_be_left_out(shards, tmp_path):
     (earlier / "quarantine-rank0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     data = module(shards, batch=1, exclude=(tmp_path / "runs" / "one",))
     assert data.plan.datasets[0].size == 8
+    assert "data.exclude: 2 of 10 samples of" in caplog.text
     keys = {batch.sources[0].split('"')[1] for batch in take(data, 8)}
     everything = {data.indexes[0][i].key for i in range(10)}
     assert keys == everything - {first.key, second.key}
