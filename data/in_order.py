@@ -10,11 +10,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 8  # items a worker may be ahead of whoever takes the results
 
-
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`work` of every item, by threads; few items and results are held at a time.
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int = 8
+) -> Iterator[Result]:
+    """`work` of every item, by threads; at most `ahead` results for each of them wait to be taken.
 
     Whatever `work` or `items` raises comes out where its result would.
     """
@@ -23,7 +23,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > _AHEAD * workers:
+                if len(waiting) > ahead * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

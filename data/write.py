@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from webdataset import TarWriter
 from data.claim import Claim, SourceChanged, keep_apart, origin_of
 from data.clip import AnnotatedVideo, DataError, SourceClip
 from data.encode import EncodeOptions, encode_media, frame_stride
+from data.in_order import in_order
 from data.index import ShardIndex
 from data.rle import area
 from data.shard import (
@@ -175,21 +174,14 @@ def _write_all(
 
 def _samples(clips: Sequence[SourceClip], options: ConvertOptions, claim: Claim) -> Iterator[_Result]:
     """What becomes of every clip, in the order of the source."""
-    seen: set[str] = set()
-    waiting: deque[Future[_Result]] = deque()
-    # Threads: decoding and encoding happen in native code that releases the interpreter lock.
-    with ThreadPoolExecutor(options.workers) as pool:
-        try:
-            for clip in clips:
-                waiting.append(pool.submit(_sample, clip, clip.key in seen, options, claim))
-                seen.add(clip.key)
-                if len(waiting) > 2 * options.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    firsts = {clip.key: number for number, clip in reversed([*enumerate(clips)])}
+
+    def work(numbered: tuple[int, SourceClip]) -> _Result:
+        number, clip = numbered
+        return _sample(clip, firsts[clip.key] != number, options, claim)
+
+    # Threads: decoding and encoding happen in native code that releases the interpreter lock. Samples are large.
+    return in_order(work, enumerate(clips), options.workers, ahead=2)
 
 
 def _sample(clip: SourceClip, is_repeated: bool, options: ConvertOptions, claim: Claim) -> _Result:

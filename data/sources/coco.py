@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, SourceClip
 from data.copies import original_of
 from data.frame_folder import image_clip
@@ -67,9 +68,7 @@ class Source:
     license: str = ""
 
     def __post_init__(self) -> None:
-        for option, known in _CHOICES.items():
-            if getattr(self, option) not in known:
-                raise DataError(f"{option} must be {' or '.join(known)}, got {getattr(self, option)!r}")
+        check_choices(self, _CHOICES)
 
     def clips(self) -> list[SourceClip]:
         """Every image with annotations in the order of the JSON.

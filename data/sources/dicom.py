@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, Pictures, SourceClip
 from data.dicom_file import is_dicom, naming, read_dicom
 from data.dicom_segmentation import STORAGE, Segment, read_segmentation
@@ -74,9 +75,7 @@ class Source:
 
     def __post_init__(self) -> None:
         parse_window(self.window, ("file",))
-        for option, known in _CHOICES.items():
-            if getattr(self, option) not in known:
-                raise DataError(f"{option} must be {' or '.join(known)}, got {getattr(self, option)!r}")
+        check_choices(self, _CHOICES)
 
     def clips(self) -> list[SourceClip]:
         """Every series with a segmentation, then every file that belongs to none, in the order of the names of files.

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, SourceClip
 from data.components import components
 from data.copies import original_of
@@ -69,9 +70,7 @@ class Source:
     license: str = ""
 
     def __post_init__(self) -> None:
-        for option, known in {"kind": ("labels", "binary"), "unannotated": ("skip", "refuse")}.items():
-            if getattr(self, option) not in known:
-                raise DataError(f"{option} must be {' or '.join(known)}, got {getattr(self, option)!r}")
+        check_choices(self, {"kind": ("labels", "binary"), "unannotated": ("skip", "refuse")})
         if not isinstance(self.components, bool):
             raise DataError(f"components must be true or false, got {self.components!r}")
         if not isinstance(self.ignore, tuple | list) or not all(type(value) is int for value in self.ignore):

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, SourceClip
 from data.copies import original_of
 from data.frame_folder import image_clip
@@ -68,9 +69,7 @@ class Source:
     license: str = ""
 
     def __post_init__(self) -> None:
-        for option, known in _CHOICES.items():
-            if getattr(self, option) not in known:
-                raise DataError(f"{option} must be {' or '.join(known)}, got {getattr(self, option)!r}")
+        check_choices(self, _CHOICES)
         if type(self.least_alpha) is not int or not 1 <= self.least_alpha <= 255:
             raise DataError(f"least_alpha must be a whole number from 1 to 255, got {self.least_alpha!r}")
 

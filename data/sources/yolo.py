@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, SourceClip
 from data.copies import original_of
 from data.frame_folder import image_clip
@@ -61,9 +62,7 @@ class Source:
     license: str = ""
 
     def __post_init__(self) -> None:
-        for option, known in _CHOICES.items():
-            if getattr(self, option) not in known:
-                raise DataError(f"{option} must be {' or '.join(known)}, got {getattr(self, option)!r}")
+        check_choices(self, _CHOICES)
 
     def clips(self) -> list[SourceClip]:
         """Every image with outlines, and every text file without image, in the order of their paths.

@@ -412,7 +412,6 @@ def test_pictures_that_a_source_computes(tmp_path):
         )
 
 
-@pytest.mark.usefixtures("within_ten_seconds")
 def test_a_full_disk_keeps_finished_shards_and_the_same_command_goes_on(sav, tmp_path):
     """The system's limit on the size of a file stands for the disk: the same failed write, another number."""
     for name in "abc":
