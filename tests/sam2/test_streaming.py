@@ -59,7 +59,7 @@ def test_short_videos_are_placed_by_their_length_when_it_is_known():
         assert not torch.equal(unknown.step(frames[t]).logits, offline[t])
 
 
-@pytest.mark.parametrize("objects", [1, 8])
+@pytest.mark.parametrize("objects", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_memory_is_the_same_at_frame_60_and_at_frame_600(objects):
     frames = video(16)
     tracker = with_objects(stream(), objects, frames)

@@ -120,6 +120,7 @@ def test_a_killed_run_goes_on_with_the_images_that_are_missing(made, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_share_the_images(made, tmp_path):
     whole = found(made, tmp_path / "whole")
     run_two(words_of(made, tmp_path / "shared"), tmp_path)

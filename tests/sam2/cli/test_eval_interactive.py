@@ -114,6 +114,7 @@ def test_a_killed_run_goes_on_with_the_videos_that_are_missing(made, tmp_path):
     assert without_time(json.loads((out / "results.json").read_text())) == without_time(whole)
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_share_the_videos(made, tmp_path):
     whole = played(made, "davis2017", tmp_path / "whole")
     run_two(["interactive", *words(made, "davis2017", tmp_path / "shared")], tmp_path)

@@ -143,6 +143,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.png")}
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_share_the_videos(made, tmp_path):
     whole = evaluated(made, "sav_val", tmp_path / "whole")
     words = [*MODEL, "--dataset", "sav_val", "--root", made / "sav_val", "--out", tmp_path / "shared"]
