@@ -303,8 +303,10 @@ def test_every_setting_has_a_plain_type():
 
 
 LOOP = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
 from data.module import ClipDataModule, DataConfig
 config = DataConfig(root=Path(sys.argv[1]), frames=2, batch=2, workers=2)
 for batch in ClipDataModule(config, 32, 1).train_dataloader():
