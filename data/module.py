@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -157,9 +157,12 @@ class ClipDataModule(pl.LightningDataModule):
             self.image_size,
             self.config.sampling,
             self.config.augment,
-            self._is_raw(),
-            choose_samples(index, shown(part.root), self.config.exclude),
+            chosen=choose_samples(index, shown(part.root), self.config.exclude),
         )
+
+    def _readers_for_training(self) -> tuple[ClipReader, ...]:
+        """The readers, told who warps: the trainer knows the device, and plans are made before there is one."""
+        return tuple(replace(reader, is_raw=self._is_raw()) for reader in self.readers)
 
     def _is_raw(self) -> bool:
         """Whether the device warps and colours frames."""
@@ -223,7 +226,8 @@ class ClipDataModule(pl.LightningDataModule):
         batches: MicroBatches | StreamBatches | None = self._stream
         if isinstance(plan, Plan):
             stages, most = self.config.curriculum, self.config.batch_max_objects
-            batches = MicroBatches(plan, self.readers, self.rank, self.world, stages, most)
+            readers = self._readers_for_training()
+            batches = MicroBatches(plan, readers, self.rank, self.world, stages, most)
         assert batches is not None
         samples = sum(dataset.size for dataset in self._planned) if isinstance(plan, Plan) else _UNKNOWN
         self._quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
@@ -240,7 +244,7 @@ class ClipDataModule(pl.LightningDataModule):
         """The largest micro-batch of this rank as workers hand it over."""
         sizes = [
             reader.batch_bytes(dataset.batch, self.config.batch_max_objects)
-            for reader, dataset in zip(self.readers, self._planned, strict=True)
+            for reader, dataset in zip(self._readers_for_training(), self._planned, strict=True)
         ]
         return max(sizes)
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -516,3 +517,17 @@ def test_memory_stays_flat_over_two_thousand_clips(shards, where):
     command = [sys.executable, "-c", code, str(shards / "videos"), where]
     grown = float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
     assert grown < 10, f"{grown:.1f} MB more after 2,000 clips"
+
+
+@pytest.mark.parametrize(("device", "kind"), [("cuda", RawBatch), ("cpu", ClipBatch)])
+def test_auto_asks_the_trainer_for_its_device_though_the_plan_was_made_before(shards, device, kind):
+    data = module(shards)
+    assert data.plan.steps_per_epoch(1) == 5  # as a run asks before it has a trainer
+    progress = SimpleNamespace(total=SimpleNamespace(processed=0))
+    data.trainer = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=torch.device(device)),
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
+        global_rank=0,
+        world_size=1,
+    )
+    assert isinstance(data.train_dataloader().batches[0].batch, kind)
