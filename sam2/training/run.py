@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2.training.exit_codes import FAILED, REFUSED, STOPPED, UNEXPECTED
 from sam2.training.typed import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("sam2.training.run")  # also where this file runs as a program
 # packages whose absence means that nothing was installed
 REQUIRED = ("av", "hydra", "lightning", "numpy", "omegaconf", "pycocotools", "rich", "timm", "torch", "yaml")
-UNEXPECTED = 70  # exit code of a rank that ended with a traceback (EX_SOFTWARE)
 
 USAGE = """\
 usage: {program} [RECIPE] [key=value ...] [-m] [--cfg] [--help]
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             job(compose(invocation))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return REFUSED
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in REQUIRED:
             raise
@@ -100,17 +100,17 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             "`source .venv/bin/activate` after `make demo`, or `pip install -e .` here",
             file=sys.stderr,
         )
-        return 2
+        return REFUSED
     except (KeyboardInterrupt, SystemExit) as leaving:
         # Lightning turns Ctrl-C into a plain exit
         if isinstance(leaving, SystemExit) and not isinstance(leaving.__context__, KeyboardInterrupt):
             raise
         print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
+        return STOPPED
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
-        code = getattr(error, "code", 1)
-        return code if isinstance(code, int) else 1  # an error of the data names its kind by `code`
+        code = getattr(error, "code", FAILED)
+        return code if isinstance(code, int) else FAILED  # an error of the data names its kind by `code`
     return 0
 
 
@@ -366,10 +366,10 @@ def _worker(path: str) -> int:
         execute(config, directory, command)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return REFUSED
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     except Exception:
         traceback.print_exc()
         return UNEXPECTED
