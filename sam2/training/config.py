@@ -21,18 +21,12 @@ from sam2.policies import Policy
 from sam2.training.losses import LossConfig
 from sam2.training.optim import OptimConfig
 from sam2.training.synthetic import SyntheticData, roots
-from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, to_plain
+from sam2.training.trainer_config import TrainerConfig
+from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, require_positive, to_plain
 from sam2.variants import UnknownVariantError, Variant, configured
 from sam2.variants import resolve as resolve_variant
 
 MISSING = "???"  # Hydra's word for a setting that must be given
-
-
-def _positive(config: Any, where: str, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, int | float) and value <= 0:
-            raise ValueError(f"{where}.{name} is {value}; it must be above 0")
 
 
 @dataclass(frozen=True)
@@ -87,61 +81,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class TrainerConfig:
-    """How long, on what, and with which arithmetic.
-
-    Attributes:
-        max_steps: optimiser steps; exactly one of it and `epochs` is set.
-        epochs: passes over all data sets, repeats included.
-        accumulate: micro-batches per optimiser step.
-        clip: gradients longer than this (L2, all together) are shortened to it; 0: never.
-        strategy: `auto` is one process on one device and `ddp` on several.
-        devices: per node; `auto` is every visible GPU, or one CPU process.
-        nodes: machines; more than one needs SLURM or torchrun to start the processes.
-        accelerator: `auto` takes a GPU where there is one.
-        precision: `auto` is bf16-mixed where the hardware has it, else 32.
-        matmul: how float32 products may be rounded on GPUs (torch.set_float32_matmul_precision).
-        deterministic: only algorithms that repeat bit for bit; slower on GPUs.
-        max_bad_steps: so many steps in a row without finite gradients stop the run; fewer are skipped.
-        log_every: optimiser steps between two rows of metrics.
-    """
-
-    max_steps: int | None = None
-    epochs: float | None = None
-    accumulate: int = 1
-    clip: float = 0.1
-    strategy: Literal["auto", "ddp"] = "auto"
-    devices: int | Literal["auto"] = "auto"
-    nodes: int = 1
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    precision: Literal["auto", "32", "bf16-mixed"] = "auto"
-    matmul: Literal["highest", "high", "medium"] = "high"
-    deterministic: bool = False
-    max_bad_steps: int = 10
-    log_every: int = 10
-
-    def __post_init__(self) -> None:
-        if (self.max_steps is None) == (self.epochs is None):
-            both = "both" if self.max_steps is not None else "neither"
-            raise ValueError(
-                f"trainer.max_steps and trainer.epochs: set one of them, not {both}; the other is null"
-            )
-        _positive(
-            self,
-            "trainer",
-            "max_steps",
-            "epochs",
-            "accumulate",
-            "devices",
-            "nodes",
-            "log_every",
-            "max_bad_steps",
-        )
-        if self.clip < 0:
-            raise ValueError(f"trainer.clip is {self.clip}; it must be 0 (off) or more")
-
-
-@dataclass(frozen=True)
 class CheckpointConfig:
     """When the run can be taken up again: `every_steps` or `every_minutes`, whichever comes first.
 
@@ -153,7 +92,7 @@ class CheckpointConfig:
     keep: int = 1
 
     def __post_init__(self) -> None:
-        _positive(self, "checkpoint", "every_steps", "every_minutes")
+        require_positive(self, "checkpoint", "every_steps", "every_minutes")
         if self.keep < 0:
             raise ValueError(f"checkpoint.keep is {self.keep}; it must be 0 or more")
 
@@ -181,7 +120,7 @@ class EvaluateConfig:
     overlay: bool = True
 
     def __post_init__(self) -> None:
-        _positive(self, "evaluate", "every_steps", "videos", "max_objects")
+        require_positive(self, "evaluate", "every_steps", "videos", "max_objects")
 
 
 @dataclass(frozen=True)
@@ -216,7 +155,7 @@ class LauncherConfig:
     timeout_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        _positive(self, "launcher", "threads", "timeout_s")
+        require_positive(self, "launcher", "threads", "timeout_s")
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,18 @@ def from_mapping(schema: type[T], values: Mapping[str, Any]) -> T:
     return _Merge(schema).group(schema, values, "")
 
 
+def require_positive(config: Any, where: str, *names: str) -> None:
+    """See that the numbers in these fields of `config`, which is the group `where`, are above 0.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, int | float) and value <= 0:
+            raise ValueError(f"{where}.{name} is {value}; it must be above 0")
+
+
 def to_plain(value: Any) -> Any:
     """`value` in mappings, lists, text, numbers, booleans and None only."""
     if isinstance(value, Plugin):
