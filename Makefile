@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed-$(SUM)
 INSTALLED_TEST := $(VENV)/.installed-test-$(SUM)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types install install-test
+.PHONY: help demo test lint types slurm install install-test
 
 help:  ## show this list
 	@echo "make TARGET [PYTHON=python3.12] [PIP_ARGS='...']"
@@ -38,6 +38,9 @@ lint: $(INSTALLED_TEST)  ## check format and style
 types: $(INSTALLED_TEST)  ## check types
 	@echo "== mypy"
 	@$(BIN)/mypy
+
+slurm:  ## start a SLURM of three pretended nodes on this machine (root, Debian); says how to use and end it
+	@$(PYTHON) slurm/testcluster.py up
 
 install: $(INSTALLED)  ## install the project into .venv
 
