@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Literal
 from data.module import DataConfig
 from data.prompts import PromptPolicy
 from sam2.policies import Policy
+from sam2.training.decisive import digest_of_settings, is_incidental
 from sam2.training.losses import LossConfig
 from sam2.training.optim import OptimConfig
 from sam2.training.synthetic import SyntheticData, roots
@@ -132,7 +131,8 @@ class LoggerConfig:
         project: W&B project.
         entity: W&B team or user; null: the account's own.
         mode: of W&B; `auto` is offline where no API key is set, so nothing ever asks for an account.
-        tags: W&B tags.
+        tags: W&B tags; a sweep adds its id and what its run differs in.
+        group: W&B group; null: the sweep's, if the run belongs to one.
     """
 
     kind: Literal["csv", "tensorboard", "wandb"] = "csv"
@@ -140,6 +140,7 @@ class LoggerConfig:
     entity: str | None = None
     mode: Literal["auto", "online", "offline"] = "auto"
     tags: tuple[str, ...] = ()
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -220,27 +221,6 @@ class RunConfig:
         return policy
 
 
-# What may differ between two starts of one run: where it lies and how it is watched, not what it computes.
-_INCIDENTAL = (
-    "goal",
-    "runs",
-    "run_id",
-    "run_dir",
-    "resume",
-    "logger",
-    "launcher",
-    "checkpoint",
-    "trainer.log_every",
-    "data.workers",
-    "data.prefetch",
-    "data.cache_dir",
-    "data.cache_gb",
-    "data.remote",
-    "data.stage",
-    "data.attempts",
-)
-
-
 def resolve(values: Mapping[str, Any], name: str) -> RunConfig:
     """The typed settings of a run.
 
@@ -291,13 +271,7 @@ def _without(values: Mapping[str, Any], missing: set[str], where: str = "") -> d
 
 def digest(config: RunConfig) -> str:
     """Six hex digits that change with every setting that changes the result."""
-    decisive = {key: item for key, item in flatten(to_plain(config)).items() if not is_incidental(key)}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:6]
-
-
-def is_incidental(key: str) -> bool:
-    """Whether the dotted `key` may change between two starts of the same run."""
-    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in _INCIDENTAL)
+    return digest_of_settings(to_plain(config))[:6]
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:

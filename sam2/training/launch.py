@@ -20,7 +20,7 @@ from pathlib import Path
 from sam2.training.environment import usable_cores
 
 _GRACE_S = 10.0  # between asking the other ranks to end and killing them
-_PARENT = "SAM2_PARENT_PID"
+PARENT = "SAM2_PARENT_PID"  # of the process that this one is not to outlive
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -73,7 +73,7 @@ def run_ranks(
 
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when the one that started it ends. Linux only; elsewhere it does nothing."""
-    parent = os.environ.get(_PARENT)
+    parent = os.environ.get(PARENT)
     if parent is None or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
@@ -91,7 +91,7 @@ def _variables(rank: int, count: int, port: int, threads: int | None) -> dict[st
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": str(share),
-        _PARENT: str(os.getpid()),
+        PARENT: str(os.getpid()),
     }
 
 

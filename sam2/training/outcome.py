@@ -23,6 +23,7 @@ from sam2.training.held_out import draw, gather, score_baselines, score_video
 from sam2.training.job import Job
 from sam2.training.module import TrainingModule
 from sam2.training.rundir import RunDirectory
+from sam2.training.signature import signature
 from sam2.training.typed import ConfigError
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ def build_job(config: RunConfig, directory: RunDirectory, world: int) -> Job:
         log.warning(
             "best.ckpt is chosen on the videos whose J&F is reported; synthetic.split=val keeps the test videos unseen"
         )
-    facts = {"data": {"fingerprint": data.plan.fingerprint(world), **data.plan.describe(world)}}
+    facts = {
+        "data": {"fingerprint": data.plan.fingerprint(world), **data.plan.describe(world)},
+        "signature": signature(config, data).as_record(),
+    }
     return Job(module, data, _steps(config, data, world), (outcome,), outcome.conclude, facts)
 
 

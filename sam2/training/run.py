@@ -22,12 +22,12 @@ from sam2.training.exit_codes import FAILED, REFUSED, STOPPED, UNEXPECTED
 from sam2.training.typed import ConfigError
 
 if TYPE_CHECKING:
-    from sam2.training.compose import Invocation, Member
+    from sam2.training.compose import Invocation
     from sam2.training.config import RunConfig
     from sam2.training.evaluation_config import EvaluationConfig
     from sam2.training.job import Job
     from sam2.training.rundir import RunDirectory
-    from sam2.training.sweeps import Finished
+    from sam2.training.sweeps.ended import Finished
 
     Build = Callable[[RunConfig, RunDirectory, int], Job]
 
@@ -63,7 +63,6 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
         The exit code: 0; 2 for settings that make no sense; 130 after Ctrl-C; otherwise that of the run.
     """
     from sam2.training.compose import compose, parse
-    from sam2.training.typed import to_plain
 
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -75,20 +74,10 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             _show(_for_a_look(invocation))
             return 0
 
-        def check(values: Mapping[str, Any]) -> RunConfig | EvaluationConfig:
-            return _settings(invocation, values)
-
-        def job(values: Mapping[str, Any]) -> Finished | None:
-            config = check(values)
-            if invocation.show:
-                _show(to_plain(config))
-                return None
-            return _begun(config, [*program.split(), *argv])
-
+        command = [*program.split(), *argv]
         if invocation.is_sweep:
-            _sweep(invocation, check, job)
-        else:
-            job(compose(invocation))
+            return _sweep(invocation, command)
+        _begun(_settings(invocation, compose(invocation)), command)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
@@ -286,10 +275,10 @@ def _for_a_look(invocation: Invocation) -> Mapping[str, Any]:
     return unchecked(values, invocation.recipe.stem)
 
 
-def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Finished | None:
+def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Finished:
     """Train or evaluate, to the end."""
     from sam2.training.evaluation_config import EvaluationConfig
-    from sam2.training.sweeps import Finished
+    from sam2.training.sweeps.ended import Finished
 
     if isinstance(config, EvaluationConfig):
         from rich.console import Console
@@ -299,36 +288,18 @@ def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Fini
         return Finished.evaluation(
             run_evaluation(config, Console(highlight=False, markup=False, soft_wrap=True))
         )
-    directory = start(config, command)
-    return None if directory is None else Finished.training(directory)
+    return Finished.training(start(config, command))
 
 
-def _sweep(
-    invocation: Invocation,
-    check: Callable[[Mapping[str, Any]], RunConfig | EvaluationConfig],
-    job: Callable[[Mapping[str, Any]], Finished | None],
-) -> None:
-    """All runs of a sweep, one after the other, each announced; then what became of them."""
-    from sam2.training.compose import sweep
+def _sweep(invocation: Invocation, command: Sequence[str]) -> int:
+    """All runs of a sweep, or a look at the settings of each."""
+    from sam2.training.sweeps.command import Sweep, run_sweep, settings_of_all
 
-    ended: list[tuple[str, Finished]] = []
-
-    def one(values: Mapping[str, Any], member: Member) -> None:
-        if not invocation.show:
-            print(member, flush=True)
-        finished = job(values)
-        if finished is not None:
-            ended.append((" ".join(member.overrides), finished))
-
-    try:
-        sweep(invocation, check, one)
-    finally:
-        if ended:
-            from rich.console import Console
-
-            from sam2.training.sweeps import table_of_runs
-
-            Console().print(table_of_runs(ended))
+    if invocation.show:
+        for settings in settings_of_all(invocation):
+            _show(settings)
+        return 0
+    return run_sweep(invocation, Sweep(lambda config: _begun(config, command), command, _known_failures()))
 
 
 def _show(settings: Mapping[str, Any]) -> None:

@@ -123,7 +123,7 @@ def choose(config: RunConfig, processes: Processes) -> RunDirectory:
                 "give one, for instance run_id=first"
             )
         return RunDirectory(folder / processes.job_id)
-    return RunDirectory(folder / _automatic_id(folder, digest(config)))
+    return RunDirectory(folder / automatic_id(folder, digest(config)))
 
 
 def check(directory: RunDirectory, config: RunConfig) -> None:
@@ -227,8 +227,16 @@ def held(directory: RunDirectory) -> Iterator[None]:
         yield
 
 
-def _automatic_id(folder: Path, own: str) -> str:
-    found = [match for child in _folders(folder) if (match := _AUTO_ID.fullmatch(child.name))]
+def automatic_id(folder: Path, own: str, taken: Sequence[str] = ()) -> str:
+    """What `run_id=auto` comes to.
+
+    Args:
+        folder: of the recipe's runs.
+        own: six digits of the settings.
+        taken: names that are spoken for, though nothing is there yet.
+    """
+    names = [*(child.name for child in folders(folder)), *taken]
+    found = [match for name in names if (match := _AUTO_ID.fullmatch(name))]
     mine = max((match for match in found if match[2] == own), key=lambda match: int(match[1]), default=None)
     if mine is not None and not RunDirectory(folder / mine[0]).is_finished:
         return mine[0]
@@ -236,8 +244,9 @@ def _automatic_id(folder: Path, own: str) -> str:
     return f"{number:03d}-{own}"
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [child for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
+def folders(folder: Path) -> list[Path]:
+    """The folders in `folder`, by name; none if it is not there."""
+    return sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
 
 
 def _now() -> str:

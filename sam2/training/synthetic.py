@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from data.sources.sav import Source
 from data.synthetic import PRESETS, generate
@@ -49,14 +49,16 @@ class SyntheticData:
             raise ValueError("synthetic.train and synthetic.held_out must be at least 1")
 
 
+def decisive_of(wanted: SyntheticData) -> dict[str, Any]:
+    """All that decides what is in the videos, as plain values."""
+    video = asdict(replace(PRESETS[wanted.preset], seed=wanted.seed))
+    return {**asdict(wanted), "folder": None, "video": video}
+
+
 def roots(wanted: SyntheticData, runs: Path) -> tuple[Path, Path]:
     """Folders of the shards to train on and of those to evaluate on; they change with what is in them."""
-    decisive = {
-        **asdict(wanted),
-        "folder": None,
-        "video": asdict(replace(PRESETS[wanted.preset], seed=wanted.seed)),
-    }
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    content = json.dumps(decisive_of(wanted), sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:10]
     folder = (wanted.folder or runs / "synthetic") / f"{wanted.preset}-{digest}"
     return folder / "shards" / "train", folder / "shards" / wanted.split
 
