@@ -121,7 +121,8 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
     around = processes()
     place = target(config, around)
     directory = choose(config, around)
-    check(directory, config)
+    if around.rank == 0:  # which may be writing there already when a slower rank arrives
+        check(directory, config)
     if directory.is_finished and config.resume != "force":
         print(f"{directory.path} is finished: see report.html there. run_id=NAME starts another run")
         return directory
