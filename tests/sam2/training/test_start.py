@@ -162,5 +162,5 @@ def test_a_rank_that_arrives_late_takes_what_rank_0_writes_for_no_other_run(
         f"data.root={tmp_path}",
         "evaluate={every_steps: null, at_start: false, at_end: false}",
     ]
-    assert run.main(["smoke", *words, f"run_dir={tmp_path / 'run'}"]) == 0
+    assert run.main(["smoke", *words, "trainer.devices=2", f"run_dir={tmp_path / 'run'}"]) == 0
     assert arrived == [tmp_path / "run"]
