@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2.training.errors import Interrupted, Superseded
 from sam2.training.exit_codes import FAILED, REFUSED, STOPPED, UNEXPECTED
 from sam2.training.typed import ConfigError
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sam2.training.run")  # also where this file runs as a program
 # packages whose absence means that nothing was installed
 REQUIRED = ("av", "hydra", "lightning", "numpy", "omegaconf", "pycocotools", "rich", "timm", "torch", "yaml")
+_FENCED_S = 30.0  # for an older start of the same job to leave the run directory
 
 USAGE = """\
 usage: {program} [RECIPE] [key=value ...] [-m] [--cfg] [--help]
@@ -96,6 +98,9 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             raise
         print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
         return STOPPED
+    except (Interrupted, Superseded) as leaving:
+        print(leaving, file=sys.stderr)
+        return leaving.code
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
         code = getattr(error, "code", FAILED)
@@ -114,6 +119,7 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
         ConfigError: the directory holds another run, or is in use.
     """
     from sam2.training.environment import processes
+    from sam2.training.fence import Fence, Incarnation
     from sam2.training.rundir import check, choose, held
     from sam2.training.synthetic import make
     from sam2.training.trainer import target
@@ -130,7 +136,10 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
         _wait_for_data(config)
         execute(config, directory, command)
         return directory
-    with _mistakes_undone(directory), held(directory):
+    own = Incarnation.current()
+    if own.restart:
+        Fence(directory.path, own, is_writer=True).claim()  # an older start of the job is to leave
+    with _mistakes_undone(directory), held(directory, _FENCED_S if own.restart else 0.0):
         if config.synthetic is not None:
             make(config.synthetic, config.runs)
         if place.world > 1 and around.scheduler is None:
@@ -156,25 +165,32 @@ def execute(
     from sam2.training.beginning import Beginning
     from sam2.training.checkpointing import newest_readable, remove_leftovers
     from sam2.training.environment import processes
+    from sam2.training.fence import Fence, Incarnation
     from sam2.training.logs import logged
     from sam2.training.rundir import begin
-    from sam2.training.trainer import build_trainer, prepare, target
+    from sam2.training.signals import listening
+    from sam2.training.trainer import Start, build_trainer, prepare, target
 
     console = Console()
     rank = int(os.environ.get("RANK", processes().rank))
-    with logged(directory.log(rank), rank, console):
+    fence = Fence(directory.path, Incarnation.current(), is_writer=rank == 0)
+    with logged(directory.log(rank), rank, console), listening() as asked, fence.watched():
+        if rank == 0:
+            fence.claim()
         place = target(config, processes())
         log.info("run %s on %s", directory.path, place)
         prepare(config, place)
         job = (build or _sam2_job())(config, directory, place.world)
         _refuse_to_do_nothing(directory, job)
         beginning = Beginning(lambda: begin(directory, config, command, job.facts))
-        trainer = build_trainer(config, directory, place, job, beginning, console)
+        trainer = build_trainer(config, directory, place, job, Start(beginning, asked, fence), console)
         if rank == 0:
             remove_leftovers(directory.checkpoints)
         checkpoint = newest_readable(directory.checkpoints)
         trainer.fit(job.module, datamodule=job.data, ckpt_path=checkpoint, weights_only=True)
+        fence.check()
         job.after(trainer)
+        fence.check()
         if rank == 0:
             directory.finish(step=trainer.global_step)
 
@@ -317,7 +333,7 @@ def _known_failures() -> tuple[type[Exception], ...]:
     from sam2.policies import PolicyError
     from sam2.pretrained import PretrainedError
     from sam2.reference_settings import SettingError
-    from sam2.training.callbacks import TrainingError
+    from sam2.training.errors import TrainingError
     from sam2.training.launch import LaunchError
     from sam2.variants import UnknownVariantError
 
@@ -339,6 +355,8 @@ def _worker(path: str) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
+    except (Interrupted, Superseded) as leaving:
+        return leaving.code
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

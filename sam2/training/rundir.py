@@ -13,6 +13,7 @@ processes, `auto` is the job's id instead, which every rank knows and a requeue 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -31,6 +32,8 @@ from sam2.lock import locked
 from sam2.training.config import RunConfig, differences, digest, resolve
 from sam2.training.environment import Processes, git_state, hardware, packages
 from sam2.training.typed import ConfigError, to_plain
+
+log = logging.getLogger(__name__)
 
 FORMAT = "sam2-train/run/1"
 _AUTO_ID = re.compile(r"(\d{3,})-([0-9a-f]{6})")
@@ -213,14 +216,23 @@ def read_config(directory: RunDirectory) -> RunConfig:
 
 
 @contextmanager
-def held(directory: RunDirectory) -> Iterator[None]:
+def held(directory: RunDirectory, fenced_s: float = 0.0) -> Iterator[None]:
     """Keep every other process out of the directory; a killed holder lets go at once.
+
+    Args:
+        directory: to hold.
+        fenced_s: how long to wait for an older start that has been fenced off (fence.py). One that has not gone by then
+            hangs, and cannot write: the directory is taken without its lock.
 
     Raises:
         ConfigError: somebody else is in it.
     """
-    with locked(directory.path) as holder:
-        if holder is not None:
+    with locked(directory.path, fenced_s) as holder:
+        if holder is not None and fenced_s:
+            log.warning(
+                "%s is still held by %s, an older start that can write no more", directory.path, holder
+            )
+        elif holder is not None:
             raise ConfigError(
                 f"{directory.path} is being written by {holder}; wait for it, or give run_id=NAME to start another run"
             )

@@ -16,7 +16,7 @@ from data.synthetic import PRESETS, generate
 from data.write import ConvertOptions, convert
 from sam2.counted import counted
 from sam2.evaluation.files import write_atomically
-from sam2.lock import locked
+from sam2.lock import FOREVER, locked
 from sam2.training.environment import usable_cores
 
 _DONE = "made.json"
@@ -74,7 +74,7 @@ def make(wanted: SyntheticData, runs: Path) -> None:
     counts = (("train", wanted.train), (wanted.split, wanted.held_out))
     for (split, count), shards in zip(counts, roots(wanted, runs), strict=True):
         folder = shards.parent.parent
-        with locked(folder, wait=True):
+        with locked(folder, wait_s=FOREVER):
             if (shards / _DONE).is_file():
                 continue
             print(f"making {count} videos: {folder / 'videos' / split}", flush=True)

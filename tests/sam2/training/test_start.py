@@ -45,9 +45,10 @@ def finished(shards: Path, tmp_path: Path) -> RunDirectory:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything in a run directory but its logs."""
+    """Everything in a run directory but its logs and who is in it."""
     kept = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".txt")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in kept if path.name != ".lock"}
+    who = (".lock", ".incarnation.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept if path.name not in who}
 
 
 @pytest.mark.parametrize(
