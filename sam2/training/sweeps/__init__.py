@@ -1,1 +1,0 @@
-"""Sweeps: their record, their runs side by side, their curves."""
