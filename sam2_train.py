@@ -63,7 +63,3 @@ def main() -> None:
     from sam2.cli import main as run
 
     run()
-
-
-if __name__ == "__main__":
-    main()

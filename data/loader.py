@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +38,7 @@ class StepLoader:
         self.batches = batches
         self.quarantine = quarantine
         self._start = start
-        workers = {"prefetch_factor": config.prefetch, "worker_init_fn": _settle} if config.workers else {}
+        workers = {"prefetch_factor": config.prefetch, "worker_init_fn": settle} if config.workers else {}
         with _own_words_on_workers():
             self._loader: DataLoader[Delivery] = DataLoader(
                 batches,
@@ -116,9 +118,19 @@ def _same(delivery: Any) -> Any:
     return delivery
 
 
-def _settle(worker: int) -> None:
+def settle(worker: int) -> None:
     """A worker leaves signals that are meant for the training process alone, and works on one thread."""
     threadpool_limits(1)  # numpy's; torch has set its own
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        threading.Thread(target=_obey_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey_parent(parent: int) -> None:
+    """End when the training process says so: a scheduler's SIGTERM, which all processes get, is not for workers."""
+    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != parent:
+        pass
+    os._exit(128 + signal.SIGTERM)

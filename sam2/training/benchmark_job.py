@@ -45,7 +45,7 @@ from sam2.evaluation.meta import find_unseen, read_names
 from sam2.evaluation.protocols import PROTOCOLS, Protocol
 from sam2.evaluation.score import evaluate
 from sam2.evaluation.scorecard import as_json, table
-from sam2.lock import locked
+from sam2.lock import FOREVER, locked
 from sam2.model_config import find_recipe
 from sam2.policies import Policy, PolicyError, content_of, find_policy, name_of
 from sam2.pretrained import PretrainedError
@@ -176,7 +176,7 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
             f"left to others: {left} of {len(data.videos)} videos; the last to finish scores, or this command again"
         )
         return Ended(out)
-    with locked(out, wait=True):
+    with locked(out, wait_s=FOREVER):
         return _conclude(config, opened.about, data, predictions, settings, console)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +20,13 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from data.order import mix
 from sam2.peak_memory import memory_gb
+from sam2.training.errors import TrainingError
 from sam2.training.metrics import MetricsFile
 
 log = logging.getLogger(__name__)
 
 TRAIN, VAL = "train/", "val/"  # prefixes of what a module logs: each step, and after an evaluation
 _STREAM = 0x5EED  # keeps these seeds apart from every other use of (seed, step)
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says since when and what to try."""
 
 
 class StepSeeds(pl.Callback):
@@ -181,8 +179,16 @@ class MetricsWriter(pl.Callback):
     the ranks. This is done here rather than by Lightning so that a row and the checkpoint of its step belong together.
     """
 
-    def __init__(self, file: MetricsFile | None, every: int, watch: Stopwatch, guard: GradientGuard) -> None:
+    def __init__(
+        self,
+        file: MetricsFile | None,
+        every: int,
+        watch: Stopwatch,
+        guard: GradientGuard,
+        before_writing: Callable[[], None] = lambda: None,
+    ) -> None:
         self._file, self._every, self._watch, self._guard = file, every, watch, guard
+        self._before_writing = before_writing
         self._sums: dict[str, list[Tensor]] = {}
         self.latest: dict[str, float] = {}
 
@@ -235,6 +241,7 @@ class MetricsWriter(pl.Callback):
         }
 
     def _write(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        self._before_writing()
         self.latest.update(row)
         if self._file is not None:
             self._file.write(trainer.global_step, row)

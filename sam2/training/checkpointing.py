@@ -3,7 +3,8 @@
 `checkpoints/last.ckpt` is the newest, `last-1.ckpt` the one before; `best.ckpt` holds the weights of the best J&F. A
 file takes its name only when it is complete and on disk. Checkpoints are made between steps: either right after an
 optimiser step, or, where an evaluation follows that step, after the evaluation, so that nothing belonging to a
-step is lost or done twice. Lightning 2.6.6 restores both kinds of moment exactly (tests/sam2/training/test_resume.py).
+step is lost or done twice. A run that is asked to end in an evaluation is saved as it was before it. Lightning 2.6.6
+restores all three kinds of moment exactly (tests/sam2/training/test_resume.py, test_preempt.py).
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from sam2.evaluation.files import write_atomically
 from sam2.training.config import CheckpointConfig
+from sam2.training.errors import TrainingError
 
 log = logging.getLogger(__name__)
 
+STEP = "step.txt"  # the step of `last.ckpt`, for scripts
 JF = "val/J&F"  # what a module logs after an evaluation, in percent; `best.ckpt` is by it
+_NEVER = -1
 _CLOCK_EVERY = 10  # optimiser steps between two looks at rank 0's clock, which all ranks must agree on
 
 
@@ -63,9 +68,14 @@ class Checkpoint(pl.Callback):
     """Saves every N optimiser steps and every M minutes, at the end, and the best weights after each evaluation."""
 
     def __init__(
-        self, folder: Path, config: CheckpointConfig, on_saved: Callable[[], None] = lambda: None
+        self,
+        folder: Path,
+        config: CheckpointConfig,
+        on_saved: Callable[[], None] = lambda: None,
+        before_writing: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._config, self._on_saved = folder, config, on_saved
+        self._before_writing = before_writing
         self._saved_step, self._saved_at = 0, time.monotonic()
         self.best: float | None = None
         self.best_step = 0
@@ -80,15 +90,16 @@ class Checkpoint(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count steps and minutes from here."""
+        has_evaluation_to_do = is_before_evaluation(trainer)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        if has_evaluation_to_do:
+            self._saved_step = _NEVER  # what is found by it is to be saved too
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time, unless an evaluation of this step comes first."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _evaluates_after(
-            trainer, batch_idx
-        ):
+        if steps_after(trainer, batch_idx) and not evaluates_after(trainer, batch_idx):
             self._save_if_due(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -103,8 +114,22 @@ class Checkpoint(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save what training ended with."""
+        self.save_now(trainer)
+
+    def save_now(self, trainer: pl.Trainer) -> None:
+        """Save this step as `last.ckpt`, if that is not done already; every rank takes part."""
         if self._saved_step != trainer.global_step:
             self._save_last(trainer)
+
+    def save_before_evaluation(self, trainer: pl.Trainer) -> None:
+        """Save, in an evaluation, a state that goes on with that evaluation from its beginning."""
+        progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+        progress.current.reset()
+        total: Any = progress.total
+        # what Lightning takes for "in the middle of an evaluation"
+        total.ready = total.started = total.completed + 1
+        total.processed = total.completed
+        self._save_last(trainer)
 
     def _save_if_due(self, trainer: pl.Trainer) -> None:
         step, every = trainer.global_step, self._config.every_steps
@@ -120,17 +145,51 @@ class Checkpoint(pl.Callback):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
     def _write(self, trainer: pl.Trainer, path: Path, weights_only: bool) -> None:
+        """Write a file; every rank takes part, rank 0 writes.
+
+        Raises:
+            TrainingError: on all ranks, if rank 0 could not write. What was there before is still there.
+        """
+        self._before_writing()
         draft = path.with_name(f"{path.name}.tmp")
-        trainer.save_checkpoint(draft, weights_only)  # every rank takes part; rank 0 writes
+        try:
+            trainer.save_checkpoint(draft, weights_only)
+        except OSError as error:
+            if trainer.is_global_zero:
+                draft.unlink(missing_ok=True)
+            raise TrainingError(
+                f"{path} of step {trainer.global_step} could not be written: {error}. The checkpoints before it are "
+                "whole; when there is room, the same command continues from the last one"
+            ) from error
         if trainer.is_global_zero:
-            if path.name == "last.ckpt":
-                _rotate(path, self._config.keep)
-            os.replace(draft, path)
-            _sync_folder(path.parent)
+            self._name(trainer, draft, path)
         self._on_saved()
 
+    def _name(self, trainer: pl.Trainer, draft: Path, path: Path) -> None:
+        """Give a complete draft its name."""
+        is_last = path.name == "last.ckpt"
+        if is_last:
+            _rotate(path, self._config.keep)
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+        if is_last:
+            write_atomically(self._folder / STEP, f"{trainer.global_step}\n")
 
-def _evaluates_after(trainer: pl.Trainer, batch_idx: int) -> bool:
+
+def is_before_evaluation(trainer: pl.Trainer) -> bool:
+    """Whether the checkpoint that was just loaded is one of `save_before_evaluation`."""
+    loop = trainer.fit_loop.epoch_loop
+    total: Any = loop.val_loop.batch_progress.total
+    return loop.restarting and total.started == total.ready == total.processed + 1
+
+
+def steps_after(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether an optimiser step ends with this micro-batch."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+def evaluates_after(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether an evaluation follows this micro-batch."""
     every = trainer.val_check_batch
     if not trainer.enable_validation or every is None or math.isinf(every):
         return False

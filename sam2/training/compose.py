@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,6 @@ HYDRA_VERSION_BASE = "1.3"
 # evaluations draw no groups; some of their settings are called like one (model, data, policy), which Hydra would take
 # for a choice, so that settings from the command line go through it below this key
 _GIVEN = "_given"
-# groups that evaluations may choose from as well
-_OF_ALL = ("launcher", "cluster")
 
 
 @dataclass(frozen=True)
@@ -110,49 +108,77 @@ def compose(invocation: Invocation, is_complete: bool = True) -> Mapping[str, An
 
 
 @dataclass(frozen=True)
-class Member:
-    """One run of a sweep: its own settings, which one it is, and of how many if that is known beforehand."""
+class Combination:
+    """One run of a sweep: its own settings as words, which one it is, and of how many if that is known beforehand."""
 
     overrides: tuple[str, ...]
     number: int
-    count: int | None
+    count: int | None = None
 
     def __str__(self) -> str:
         of = f" of {self.count}" if self.count else ""
         return f"run {self.number}{of}: {' '.join(self.overrides)}"
 
 
-def sweep(
-    invocation: Invocation,
-    check: Callable[[Mapping[str, Any]], Any],
-    job: Callable[[Mapping[str, Any], Member], Any],
-) -> None:
-    """Call `job` with the settings of each run of a sweep, after `check` has accepted all of them.
+@dataclass(frozen=True)
+class Expansion:
+    """All runs of a sweep over a grid.
 
-    With a sweeper that chooses later runs by the results of earlier ones there is nothing to check beforehand.
+    Attributes:
+        common: the words of the command line that all runs share.
+        runs: the settings of each.
+    """
+
+    common: tuple[str, ...]
+    runs: tuple[tuple[Combination, Mapping[str, Any]], ...]
+
+
+def expand(invocation: Invocation) -> Expansion | None:
+    """The grid of a sweep: that of the recipe (`hydra.sweeper.params`) with the command line's values in its place.
+
+    None where a plug-in of Hydra chooses or starts the runs: `sweep` is for these.
     """
     with _readable_errors(invocation), _hydra(invocation) as rewritten:
-        choices = _choices(invocation, [o for o in invocation.overrides if o.startswith("hydra")])
-        is_basic = all(choices.get(f"hydra/{part}") == "basic" for part in ("sweeper", "launcher"))
-    members: list[Member] = []
+        chosen = _composed(invocation, [o for o in invocation.overrides if o.startswith("hydra")])
+        choices, params = chosen.hydra.runtime.choices, chosen.hydra.sweeper.get("params") or {}
+        if any(choices.get(f"hydra/{part}") != "basic" for part in ("sweeper", "launcher")):
+            return None
+        given = {_key(word) for word in invocation.overrides}
+        grid = tuple(f"{key}={value}" for key, value in params.items() if _key(key) not in given)
+        rewritten = _rewrite(replace(invocation, overrides=grid)) + rewritten
+    found: list[tuple[Combination, Mapping[str, Any]]] = []
 
-    def accept(settings: Mapping[str, Any], member: Member) -> None:
-        check(settings)
-        members.append(member)
+    def collect(settings: Mapping[str, Any], combination: Combination) -> None:
+        found.append((combination, settings))
 
-    if is_basic:
-        _multirun(invocation, rewritten, accept)
-    common = set.intersection(*(set(member.overrides) for member in members)) if len(members) > 1 else set()
+    _multirun(invocation, [*rewritten, "hydra.sweeper.params=null"], collect)
+    words = [combination.overrides for combination, _ in found]
+    common = tuple(word for word in words[0] if all(word in other for other in words)) if words[1:] else ()
 
-    def run(settings: Mapping[str, Any], member: Member) -> Any:
-        own = tuple(word for word in member.overrides if word not in common)
-        return job(settings, Member(own, member.number, len(members) or None))
+    def own(combination: Combination) -> Combination:
+        kept = tuple(word for word in combination.overrides if word not in common)
+        return Combination(kept, combination.number, len(found))
 
-    _multirun(invocation, rewritten, run)
+    return Expansion(common, tuple((own(combination), settings) for combination, settings in found))
+
+
+def _key(word: str) -> str:
+    """What a word of the command line sets, however it sets it."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def sweep(invocation: Invocation, job: Callable[[Mapping[str, Any], Combination], Any]) -> None:
+    """Let a sweeper or launcher of Hydra call `job` with the settings of each run it wants; it gets what that returns.
+
+    Nothing is known beforehand: later runs may be chosen by the results of earlier ones.
+    """
+    with _readable_errors(invocation), _hydra(invocation) as rewritten:
+        pass
+    _multirun(invocation, rewritten, job)
 
 
 def _multirun(
-    invocation: Invocation, overrides: Sequence[str], task: Callable[[Mapping[str, Any], Member], Any]
+    invocation: Invocation, overrides: Sequence[str], task: Callable[[Mapping[str, Any], Combination], Any]
 ) -> None:
     """Let `hydra.main` expand the sweep; it takes its arguments from `sys.argv` only."""
     import hydra
@@ -161,7 +187,7 @@ def _multirun(
     def run(settings: Any) -> Any:
         job = HydraConfig.get()
         words = tuple(word.lstrip("+").removeprefix(f"{_GIVEN}.") for word in job.overrides.task)
-        return task(_plain(settings), Member(words, int(job.job.num) + 1, None))
+        return task(_plain(settings), Combination(words, int(job.job.num) + 1))
 
     _join_search_path()
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
@@ -198,7 +224,7 @@ def _rewrite(invocation: Invocation) -> list[str]:
         is_group = any((folder / key).is_dir() for folder in folders) and not value.startswith("{")
         if override.startswith(("~", "+", "hydra.", "hydra/")) or "@" in key or "/" in key or key in drawn:
             rewritten.append(override)
-        elif is_flat and not (is_group and key in _OF_ALL):
+        elif is_flat:
             rewritten.append(f"++{_GIVEN}.{override}")
         else:
             rewritten.append(f"+{override}" if is_group else f"++{override}")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +16,7 @@ from typing import Any, Literal
 from data.module import DataConfig
 from data.prompts import PromptPolicy
 from sam2.policies import Policy
-from sam2.slurm.profile import Cluster
-from sam2.training.launcher_config import LauncherConfig
+from sam2.training.decisive import digest_of_settings, is_incidental
 from sam2.training.losses import LossConfig
 from sam2.training.optim import OptimConfig
 from sam2.training.synthetic import SyntheticData, roots
@@ -134,7 +131,8 @@ class LoggerConfig:
         project: W&B project.
         entity: W&B team or user; null: the account's own.
         mode: of W&B; `auto` is offline where no API key is set, so nothing ever asks for an account.
-        tags: W&B tags.
+        tags: W&B tags; a sweep adds its id and what its run differs in.
+        group: W&B group; null: the sweep's, if the run belongs to one.
     """
 
     kind: Literal["csv", "tensorboard", "wandb"] = "csv"
@@ -142,6 +140,23 @@ class LoggerConfig:
     entity: str | None = None
     mode: Literal["auto", "online", "offline"] = "auto"
     tags: tuple[str, ...] = ()
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class LauncherConfig:
+    """How the processes of one run are started.
+
+    Attributes:
+        threads: CPU threads of each process; null: the cores divided among the processes of a machine.
+        timeout_s: a rank that waits longer than this for the others gives up.
+    """
+
+    threads: int | None = None
+    timeout_s: float = 1800.0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "launcher", "threads", "timeout_s")
 
 
 @dataclass(frozen=True)
@@ -154,7 +169,6 @@ class RunConfig:
         seed: everything random derives from it and the step.
         synthetic: videos to make and train on instead of data of your own.
         policy: what is remembered while held-out videos are tracked; training itself unrolls the reference's way.
-        cluster: what a cluster wants to be told, where the launcher is slurm.
         callbacks: the user's own Lightning callbacks, by any name.
         runs: where run directories are made, `<runs>/<name>/<run_id>`.
         run_id: `auto` continues the unfinished run of the same settings, or starts the next one.
@@ -178,7 +192,6 @@ class RunConfig:
     policy: Plugin = Plugin("sam2.policies.Policy")
     logger: LoggerConfig | Plugin = LoggerConfig()
     launcher: LauncherConfig = LauncherConfig()
-    cluster: Cluster = field(default_factory=Cluster)
     callbacks: dict[str, Plugin] = field(default_factory=dict)
     runs: Path = field(default_factory=lambda: Path("runs").absolute())
     run_id: str = "auto"
@@ -206,28 +219,6 @@ class RunConfig:
                 f"policy: {self.policy.target} is no memory policy; subclass sam2.policies.Policy"
             )
         return policy
-
-
-# What may differ between two starts of one run: where it lies and how it is watched, not what it computes.
-_INCIDENTAL = (
-    "goal",
-    "runs",
-    "run_id",
-    "run_dir",
-    "resume",
-    "logger",
-    "launcher",
-    "cluster",
-    "checkpoint",
-    "trainer.log_every",
-    "data.workers",
-    "data.prefetch",
-    "data.cache_dir",
-    "data.cache_gb",
-    "data.remote",
-    "data.stage",
-    "data.attempts",
-)
 
 
 def resolve(values: Mapping[str, Any], name: str) -> RunConfig:
@@ -280,13 +271,7 @@ def _without(values: Mapping[str, Any], missing: set[str], where: str = "") -> d
 
 def digest(config: RunConfig) -> str:
     """Six hex digits that change with every setting that changes the result."""
-    decisive = {key: item for key, item in flatten(to_plain(config)).items() if not is_incidental(key)}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:6]
-
-
-def is_incidental(key: str) -> bool:
-    """Whether the dotted `key` may change between two starts of the same run."""
-    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in _INCIDENTAL)
+    return digest_of_settings(to_plain(config))[:6]
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:

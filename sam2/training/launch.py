@@ -1,7 +1,8 @@
 """Start the ranks of a run on this machine, one process each, and end together with them.
 
 The parent only watches: no rank outlives it (the kernel kills them, even after a kill -9), a rank that fails takes
-the others with it, and its last words are repeated. Ranks get the run directory and read their settings there, so
+the others with it, and its last words are repeated. What asks the parent to end is passed on to the ranks, which save
+and leave together. Ranks get the run directory and read their settings there, so
 neither Hydra nor the command line is involved again. Under SLURM and torchrun this file is not used.
 """
 
@@ -18,9 +19,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sam2.training.environment import usable_cores
+from sam2.training.errors import Interrupted
+from sam2.training.exit_codes import INTERRUPTED
+from sam2.training.signals import ENDING
 
 _GRACE_S = 10.0  # between asking the other ranks to end and killing them
-_PARENT = "SAM2_PARENT_PID"
+_LEAVING_S = 60.0  # for ranks that leave together, between the first and the last one
+PARENT = "SAM2_PARENT_PID"  # of the process that this one is not to outlive
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -45,10 +50,16 @@ def run_ranks(
 
     Raises:
         LaunchError: a rank ended with an error; the others are stopped.
+        Interrupted: the ranks were asked to end, and did.
     """
     port = _free_port()
     ranks: list[subprocess.Popen[bytes]] = []
-    previous = signal.signal(signal.SIGTERM, _leave)
+
+    def pass_on(number: int, frame: object) -> None:
+        for rank in ranks:
+            rank.send_signal(number)
+
+    previous = {number: signal.signal(number, pass_on) for number in ENDING}
     try:
         for rank in range(count):
             environment = {**os.environ, **_variables(rank, count, port, threads)}
@@ -60,12 +71,17 @@ def run_ranks(
             if said is not None:
                 said.close()
         failed = _wait(ranks)
+        if failed is not None and ranks[failed].returncode == INTERRUPTED:
+            _await(ranks, _LEAVING_S)
     finally:
         _end(ranks)
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     if failed is not None:
         code = ranks[failed].returncode
         code = 128 - code if code < 0 else code
+        if code == INTERRUPTED:
+            raise Interrupted("interrupted; everything is saved, the same command continues")
         cause = " (killed from outside; most likely the machine ran out of memory)" if code == 137 else ""
         last_words = f"; it said:\n{_tail(log(failed))}" if failed else ""
         raise LaunchError(f"rank {failed} of {count} ended with exit code {code}{cause}{last_words}", code)
@@ -73,7 +89,7 @@ def run_ranks(
 
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when the one that started it ends. Linux only; elsewhere it does nothing."""
-    parent = os.environ.get(_PARENT)
+    parent = os.environ.get(PARENT)
     if parent is None or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
@@ -91,13 +107,8 @@ def _variables(rank: int, count: int, port: int, threads: int | None) -> dict[st
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": str(share),
-        _PARENT: str(os.getpid()),
+        PARENT: str(os.getpid()),
     }
-
-
-def _leave(number: int, frame: object) -> None:
-    """Answer to a request to end: out of whatever we wait for, by way of `_end`."""
-    sys.exit(128 + number)
 
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
@@ -114,12 +125,17 @@ def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
     """Ask the ranks that still run to end, then make them: one that waits for a dead one would not hear."""
     for rank in ranks:
         rank.terminate()
-    deadline = time.monotonic() + _GRACE_S
-    while time.monotonic() < deadline and any(rank.poll() is None for rank in ranks):
-        time.sleep(0.05)
+    _await(ranks, _GRACE_S)
     for rank in ranks:
         rank.kill()
         rank.wait()
+
+
+def _await(ranks: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Wait until all ranks have ended, but not longer than this."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(rank.poll() is None for rank in ranks):
+        time.sleep(0.05)
 
 
 def _free_port() -> int:

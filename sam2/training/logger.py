@@ -53,6 +53,7 @@ def _wandb(config: RunConfig, chosen: LoggerConfig, directory: Path) -> WandbLog
     settings: dict[str, Any] = {
         "entity": chosen.entity,
         "tags": list(chosen.tags),
+        "group": chosen.group,
         "config": to_plain(config),
     }
     return WandbLogger(

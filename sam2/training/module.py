@@ -20,9 +20,9 @@ from sam2.evaluation.report import summarise
 from sam2.model import trunk as trunks
 from sam2.model.memory_bank import TRACKING, TRAINING, fitted
 from sam2.model.sam2 import SAM2
-from sam2.training.callbacks import TrainingError
 from sam2.training.checkpointing import JF
 from sam2.training.config import ModelConfig, RunConfig
+from sam2.training.errors import TrainingError
 from sam2.training.held_out import gather, score_video
 from sam2.training.losses import object_count
 from sam2.training.optim import build_optimizer, continued

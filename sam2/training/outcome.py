@@ -22,7 +22,9 @@ from sam2.training.config import RunConfig
 from sam2.training.held_out import draw, gather, score_baselines, score_video
 from sam2.training.job import Job
 from sam2.training.module import TrainingModule
+from sam2.training.preempt import preemption
 from sam2.training.rundir import RunDirectory
+from sam2.training.signature import signature
 from sam2.training.typed import ConfigError
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,10 @@ def build_job(config: RunConfig, directory: RunDirectory, world: int) -> Job:
         log.warning(
             "best.ckpt is chosen on the videos whose J&F is reported; synthetic.split=val keeps the test videos unseen"
         )
-    facts = {"data": {"fingerprint": data.plan.fingerprint(world), **data.plan.describe(world)}}
+    facts = {
+        "data": {"fingerprint": data.plan.fingerprint(world), **data.plan.describe(world)},
+        "signature": signature(config, data).as_record(),
+    }
     return Job(module, data, _steps(config, data, world), (outcome,), outcome.conclude, facts)
 
 
@@ -117,12 +122,16 @@ class Outcome(pl.Callback):
         began, model = time.monotonic(), self._module.model.to(trainer.strategy.root_device)
         most, policy = self._config.evaluate.max_objects, self._config.memory_policy
         videos = self._held_out().share(trainer.global_rank, trainer.world_size)
+        leaving = preemption(trainer)
         log.info("scoring %d held-out videos: %s", len(self._held_out()), name)
         found = {}
         with trainer.precision_plugin.val_step_context(), counted("scoring", "videos") as progress:
             for done, video in enumerate(videos, 1):
+                if leaving.was_asked:
+                    break
                 found[video.key] = score_video(model, video, most, policy)
                 progress(done, len(videos))
+        leaving.leave_together(trainer)
         result = summarise(name, gather(found), seconds=time.monotonic() - began)
         log.info("%s: J&F %.1f in %.1f s", name, result.jf, result.seconds)
         return result

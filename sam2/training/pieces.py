@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from sam2.evaluation.benchmark_run import RESULTS, SETTINGS, Predictions
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
-from sam2.lock import locked
+from sam2.lock import FOREVER, locked
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def run_pieces(
             "again"
         )
         return Ended(pieces.out)
-    with locked(pieces.out, wait=True):
+    with locked(pieces.out, wait_s=FOREVER):
         results, table = join()
         write_atomically(pieces.out / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     console.print(table)

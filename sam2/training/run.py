@@ -18,22 +18,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2.training.errors import Interrupted, Superseded
 from sam2.training.exit_codes import FAILED, REFUSED, STOPPED, UNEXPECTED
 from sam2.training.typed import ConfigError
 
 if TYPE_CHECKING:
-    from sam2.training.compose import Invocation, Member
+    from sam2.training.compose import Invocation
     from sam2.training.config import RunConfig
     from sam2.training.evaluation_config import EvaluationConfig
     from sam2.training.job import Job
     from sam2.training.rundir import RunDirectory
-    from sam2.training.sweeps import Finished
+    from sam2.training.sweeps.ended import Finished
 
     Build = Callable[[RunConfig, RunDirectory, int], Job]
 
 log = logging.getLogger("sam2.training.run")  # also where this file runs as a program
 # packages whose absence means that nothing was installed
 REQUIRED = ("av", "hydra", "lightning", "numpy", "omegaconf", "pycocotools", "rich", "timm", "torch", "yaml")
+_FENCED_S = 30.0  # for an older start of the same job to leave the run directory
 
 USAGE = """\
 usage: {program} [RECIPE] [key=value ...] [-m] [--cfg] [--help]
@@ -63,7 +65,6 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
         The exit code: 0; 2 for settings that make no sense; 130 after Ctrl-C; otherwise that of the run.
     """
     from sam2.training.compose import compose, parse
-    from sam2.training.typed import to_plain
 
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -75,20 +76,10 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             _show(_for_a_look(invocation))
             return 0
 
-        def check(values: Mapping[str, Any]) -> RunConfig | EvaluationConfig:
-            return _settings(invocation, values)
-
-        def job(values: Mapping[str, Any]) -> Finished | None:
-            config = check(values)
-            if invocation.show:
-                _show(to_plain(config))
-                return None
-            return _begun(config, [*program.split(), *argv])
-
+        command = [*program.split(), *argv]
         if invocation.is_sweep:
-            _sweep(invocation, check, job, [*program.split(), *argv])
-        else:
-            job(compose(invocation))
+            return _sweep(invocation, command)
+        _begun(_settings(invocation, compose(invocation)), command)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
@@ -107,6 +98,9 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
             raise
         print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
         return STOPPED
+    except (Interrupted, Superseded) as leaving:
+        print(leaving, file=sys.stderr)
+        return leaving.code
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
         code = getattr(error, "code", FAILED)
@@ -125,6 +119,7 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
         ConfigError: the directory holds another run, or is in use.
     """
     from sam2.training.environment import processes
+    from sam2.training.fence import Fence, Incarnation
     from sam2.training.rundir import check, choose, held
     from sam2.training.synthetic import make
     from sam2.training.trainer import target
@@ -132,7 +127,8 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
     around = processes()
     place = target(config, around)
     directory = choose(config, around)
-    check(directory, config)
+    if around.rank == 0:  # which may be writing there already when a slower rank arrives
+        check(directory, config)
     if directory.is_finished and config.resume != "force":
         print(f"{directory.path} is finished: see report.html there. run_id=NAME starts another run")
         return directory
@@ -140,7 +136,10 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
         _wait_for_data(config)
         execute(config, directory, command)
         return directory
-    with _mistakes_undone(directory), held(directory):
+    own = Incarnation.current()
+    if own.restart:
+        Fence(directory.path, own, is_writer=True).claim()  # an older start of the job is to leave
+    with _mistakes_undone(directory), held(directory, _FENCED_S if own.restart else 0.0):
         if config.synthetic is not None:
             make(config.synthetic, config.runs)
         if place.world > 1 and around.scheduler is None:
@@ -166,25 +165,32 @@ def execute(
     from sam2.training.beginning import Beginning
     from sam2.training.checkpointing import newest_readable, remove_leftovers
     from sam2.training.environment import processes
+    from sam2.training.fence import Fence, Incarnation
     from sam2.training.logs import logged
     from sam2.training.rundir import begin
-    from sam2.training.trainer import build_trainer, prepare, target
+    from sam2.training.signals import listening
+    from sam2.training.trainer import Start, build_trainer, prepare, target
 
     console = Console()
     rank = int(os.environ.get("RANK", processes().rank))
-    with logged(directory.log(rank), rank, console):
+    fence = Fence(directory.path, Incarnation.current(), is_writer=rank == 0)
+    with logged(directory.log(rank), rank, console), listening() as asked, fence.watched():
+        if rank == 0:
+            fence.claim()
         place = target(config, processes())
         log.info("run %s on %s", directory.path, place)
         prepare(config, place)
         job = (build or _sam2_job())(config, directory, place.world)
         _refuse_to_do_nothing(directory, job)
         beginning = Beginning(lambda: begin(directory, config, command, job.facts))
-        trainer = build_trainer(config, directory, place, job, beginning, console)
+        trainer = build_trainer(config, directory, place, job, Start(beginning, asked, fence), console)
         if rank == 0:
             remove_leftovers(directory.checkpoints)
         checkpoint = newest_readable(directory.checkpoints)
         trainer.fit(job.module, datamodule=job.data, ckpt_path=checkpoint, weights_only=True)
+        fence.check()
         job.after(trainer)
+        fence.check()
         if rank == 0:
             directory.finish(step=trainer.global_step)
 
@@ -286,16 +292,11 @@ def _for_a_look(invocation: Invocation) -> Mapping[str, Any]:
     return unchecked(values, invocation.recipe.stem)
 
 
-def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Finished | None:
-    """Train or evaluate to the end, or have SLURM do it."""
+def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Finished:
+    """Train or evaluate, to the end."""
     from sam2.training.evaluation_config import EvaluationConfig
-    from sam2.training.sweeps import Finished
+    from sam2.training.sweeps.ended import Finished
 
-    if config.launcher.kind == "slurm":
-        from sam2.training.submission import submit
-
-        submit([config], command)
-        return None
     if isinstance(config, EvaluationConfig):
         from rich.console import Console
 
@@ -304,45 +305,18 @@ def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Fini
         return Finished.evaluation(
             run_evaluation(config, Console(highlight=False, markup=False, soft_wrap=True))
         )
-    directory = start(config, command)
-    return None if directory is None else Finished.training(directory)
+    return Finished.training(start(config, command))
 
 
-def _sweep(
-    invocation: Invocation,
-    check: Callable[[Mapping[str, Any]], RunConfig | EvaluationConfig],
-    job: Callable[[Mapping[str, Any]], Finished | None],
-    command: Sequence[str],
-) -> None:
-    """All runs of a sweep, one after the other, each announced, then what became of them; or SLURM gets them all."""
-    from sam2.training.compose import sweep
+def _sweep(invocation: Invocation, command: Sequence[str]) -> int:
+    """All runs of a sweep, or a look at the settings of each."""
+    from sam2.training.sweeps.command import Sweep, run_sweep, settings_of_all
 
-    ended: list[tuple[str, Finished]] = []
-    to_submit: list[RunConfig | EvaluationConfig] = []
-
-    def one(values: Mapping[str, Any], member: Member) -> None:
-        if not invocation.show and (config := check(values)).launcher.kind == "slurm":
-            to_submit.append(config)
-            return
-        if not invocation.show:
-            print(member, flush=True)
-        finished = job(values)
-        if finished is not None:
-            ended.append((" ".join(member.overrides), finished))
-
-    try:
-        sweep(invocation, check, one)
-        if to_submit:
-            from sam2.training.submission import submit
-
-            submit(to_submit, command)
-    finally:
-        if ended:
-            from rich.console import Console
-
-            from sam2.training.sweeps import table_of_runs
-
-            Console().print(table_of_runs(ended))
+    if invocation.show:
+        for settings in settings_of_all(invocation):
+            _show(settings)
+        return 0
+    return run_sweep(invocation, Sweep(lambda config: _begun(config, command), command, _known_failures()))
 
 
 def _show(settings: Mapping[str, Any]) -> None:
@@ -359,13 +333,12 @@ def _known_failures() -> tuple[type[Exception], ...]:
     from sam2.policies import PolicyError
     from sam2.pretrained import PretrainedError
     from sam2.reference_settings import SettingError
-    from sam2.slurm.errors import BatchError
-    from sam2.training.callbacks import TrainingError
+    from sam2.training.errors import TrainingError
     from sam2.training.launch import LaunchError
     from sam2.variants import UnknownVariantError
 
     of_models = (CheckpointError, PolicyError, PretrainedError, SettingError, UnknownVariantError)
-    return (BatchError, DataError, EvaluationError, TrainingError, LaunchError, *of_models)
+    return (DataError, EvaluationError, TrainingError, LaunchError, *of_models)
 
 
 def _worker(path: str) -> int:
@@ -382,6 +355,8 @@ def _worker(path: str) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
+    except (Interrupted, Superseded) as leaving:
+        return leaving.code
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

@@ -13,6 +13,7 @@ processes, `auto` is the job's id instead, which every rank knows and a requeue 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -31,6 +32,8 @@ from sam2.lock import locked
 from sam2.training.config import RunConfig, differences, digest, resolve
 from sam2.training.environment import Processes, git_state, hardware, packages
 from sam2.training.typed import ConfigError, to_plain
+
+log = logging.getLogger(__name__)
 
 FORMAT = "sam2-train/run/1"
 _AUTO_ID = re.compile(r"(\d{3,})-([0-9a-f]{6})")
@@ -123,7 +126,7 @@ def choose(config: RunConfig, processes: Processes) -> RunDirectory:
                 "give one, for instance run_id=first"
             )
         return RunDirectory(folder / processes.job_id)
-    return RunDirectory(folder / _automatic_id(folder, digest(config)))
+    return RunDirectory(folder / automatic_id(folder, digest(config)))
 
 
 def check(directory: RunDirectory, config: RunConfig) -> None:
@@ -135,7 +138,7 @@ def check(directory: RunDirectory, config: RunConfig) -> None:
     path = directory.path
     if not directory.config.is_file():
         if path.is_dir() and any(
-            not child.name.startswith(".") and child.name not in ("log", "job") for child in path.iterdir()
+            not child.name.startswith(".") and child.name != "log" for child in path.iterdir()
         ):
             raise ConfigError(f"{path} holds files but no run; choose another run_dir")
         return
@@ -213,22 +216,39 @@ def read_config(directory: RunDirectory) -> RunConfig:
 
 
 @contextmanager
-def held(directory: RunDirectory) -> Iterator[None]:
+def held(directory: RunDirectory, fenced_s: float = 0.0) -> Iterator[None]:
     """Keep every other process out of the directory; a killed holder lets go at once.
+
+    Args:
+        directory: to hold.
+        fenced_s: how long to wait for an older start that has been fenced off (fence.py). One that has not gone by then
+            hangs, and cannot write: the directory is taken without its lock.
 
     Raises:
         ConfigError: somebody else is in it.
     """
-    with locked(directory.path) as holder:
-        if holder is not None:
+    with locked(directory.path, fenced_s) as holder:
+        if holder is not None and fenced_s:
+            log.warning(
+                "%s is still held by %s, an older start that can write no more", directory.path, holder
+            )
+        elif holder is not None:
             raise ConfigError(
                 f"{directory.path} is being written by {holder}; wait for it, or give run_id=NAME to start another run"
             )
         yield
 
 
-def _automatic_id(folder: Path, own: str) -> str:
-    found = [match for child in _folders(folder) if (match := _AUTO_ID.fullmatch(child.name))]
+def automatic_id(folder: Path, own: str, taken: Sequence[str] = ()) -> str:
+    """What `run_id=auto` comes to.
+
+    Args:
+        folder: of the recipe's runs.
+        own: six digits of the settings.
+        taken: names that are spoken for, though nothing is there yet.
+    """
+    names = [*(child.name for child in folders(folder)), *taken]
+    found = [match for name in names if (match := _AUTO_ID.fullmatch(name))]
     mine = max((match for match in found if match[2] == own), key=lambda match: int(match[1]), default=None)
     if mine is not None and not RunDirectory(folder / mine[0]).is_finished:
         return mine[0]
@@ -236,8 +256,9 @@ def _automatic_id(folder: Path, own: str) -> str:
     return f"{number:03d}-{own}"
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [child for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
+def folders(folder: Path) -> list[Path]:
+    """The folders in `folder`, by name; none if it is not there."""
+    return sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
 
 
 def _now() -> str:

@@ -9,14 +9,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from data.sources.sav import Source
 from data.synthetic import PRESETS, generate
 from data.write import ConvertOptions, convert
 from sam2.counted import counted
 from sam2.evaluation.files import write_atomically
-from sam2.lock import locked
+from sam2.lock import FOREVER, locked
 from sam2.training.environment import usable_cores
 
 _DONE = "made.json"
@@ -49,14 +49,16 @@ class SyntheticData:
             raise ValueError("synthetic.train and synthetic.held_out must be at least 1")
 
 
+def decisive_of(wanted: SyntheticData) -> dict[str, Any]:
+    """All that decides what is in the videos, as plain values."""
+    video = asdict(replace(PRESETS[wanted.preset], seed=wanted.seed))
+    return {**asdict(wanted), "folder": None, "video": video}
+
+
 def roots(wanted: SyntheticData, runs: Path) -> tuple[Path, Path]:
     """Folders of the shards to train on and of those to evaluate on; they change with what is in them."""
-    decisive = {
-        **asdict(wanted),
-        "folder": None,
-        "video": asdict(replace(PRESETS[wanted.preset], seed=wanted.seed)),
-    }
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    content = json.dumps(decisive_of(wanted), sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:10]
     folder = (wanted.folder or runs / "synthetic") / f"{wanted.preset}-{digest}"
     return folder / "shards" / "train", folder / "shards" / wanted.split
 
@@ -72,7 +74,7 @@ def make(wanted: SyntheticData, runs: Path) -> None:
     counts = (("train", wanted.train), (wanted.split, wanted.held_out))
     for (split, count), shards in zip(counts, roots(wanted, runs), strict=True):
         folder = shards.parent.parent
-        with locked(folder, wait=True):
+        with locked(folder, wait_s=FOREVER):
             if (shards / _DONE).is_file():
                 continue
             print(f"making {count} videos: {folder / 'videos' / split}", flush=True)

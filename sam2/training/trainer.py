@@ -23,11 +23,15 @@ from sam2.training.callbacks import GradientGuard, MetricsWriter, StepSeeds, Sto
 from sam2.training.checkpointing import Checkpoint, FileIO
 from sam2.training.config import RunConfig
 from sam2.training.environment import Processes, processes, usable_cores
+from sam2.training.fence import Fence
+from sam2.training.fitting import Trainer
 from sam2.training.job import Job
 from sam2.training.logger import build_loggers
 from sam2.training.metrics import MetricsFile
+from sam2.training.preempt import Preemption
 from sam2.training.progress import ProgressDisplay
 from sam2.training.rundir import RunDirectory
+from sam2.training.signals import Asked
 from sam2.training.typed import ConfigError
 
 _NEVER = (
@@ -104,10 +108,25 @@ def prepare(config: RunConfig, place: Target) -> None:
     torch.manual_seed(config.seed)
 
 
+@dataclass(frozen=True)
+class Start:
+    """One start of a run.
+
+    Attributes:
+        first: acts before all other callbacks.
+        asked: whether it is to end.
+        fence: whether it may write.
+    """
+
+    first: pl.Callback
+    asked: Asked
+    fence: Fence
+
+
 def build_trainer(
-    config: RunConfig, directory: RunDirectory, place: Target, job: Job, first: pl.Callback, console: Console
+    config: RunConfig, directory: RunDirectory, place: Target, job: Job, start: Start, console: Console
 ) -> pl.Trainer:
-    """A trainer that checkpoints, measures, displays and resumes as the settings say; `first` acts before all else."""
+    """A trainer that checkpoints, measures, displays and resumes as the settings say."""
     wanted = config.trainer
     every = config.evaluate.every_steps
     settings: dict[str, Any] = {
@@ -130,27 +149,31 @@ def build_trainer(
         "enable_model_summary": False,
         "default_root_dir": directory.path,
     }
-    return pl.Trainer(
+    return Trainer(
         **settings,
         plugins=[FileIO(), _environment()],
         logger=build_loggers(config, directory.path),
-        callbacks=[first, *job.callbacks, *_callbacks(config, directory, console)],
+        callbacks=[start.first, *job.callbacks, *_callbacks(config, directory, start, console)],
     )
 
 
-def _callbacks(config: RunConfig, directory: RunDirectory, console: Console) -> list[pl.Callback]:
-    """In the order in which they act on a finished step: measure, write the row, save, display."""
+def _callbacks(
+    config: RunConfig, directory: RunDirectory, start: Start, console: Console
+) -> list[pl.Callback]:
+    """In the order in which they act on a finished step: measure, write the row, save, display, leave."""
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
     watch, guard = Stopwatch(), GradientGuard(config.trainer.max_bad_steps, config.trainer.clip)
     file = MetricsFile(directory.metrics) if rank == 0 else None
-    metrics = MetricsWriter(file, config.trainer.log_every, watch, guard)
+    metrics = MetricsWriter(file, config.trainer.log_every, watch, guard, start.fence.check)
+    checkpoint = Checkpoint(directory.checkpoints, config.checkpoint, watch.restart, start.fence.check)
     own: list[pl.Callback] = [
         StepSeeds(config.seed),
         watch,
         guard,
         metrics,
-        Checkpoint(directory.checkpoints, config.checkpoint, on_saved=watch.restart),
+        checkpoint,
         ProgressDisplay(metrics, console),
+        Preemption(start.asked, checkpoint, config.launcher.timeout_s),
     ]
     users = [plugin.build() for plugin in config.callbacks.values()]
     for name, callback in zip(config.callbacks, users, strict=True):

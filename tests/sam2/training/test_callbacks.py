@@ -15,7 +15,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sam2.training import callbacks
-from sam2.training.callbacks import GradientGuard, MetricsWriter, StepSeeds, Stopwatch, TrainingError
+from sam2.training.callbacks import GradientGuard, MetricsWriter, StepSeeds, Stopwatch
+from sam2.training.errors import TrainingError
 from sam2.training.metrics import MetricsFile
 from sam2.training.progress import ProgressDisplay, describe
 from sam2.training.run import execute

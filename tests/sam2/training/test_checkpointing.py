@@ -35,7 +35,8 @@ def test_the_last_ones_are_kept_in_order(tmp_path: Path) -> None:
     config = toy_config(checkpoint__every_steps=2, checkpoint__keep=2, evaluate__every_steps=None)
     run_toy(RunDirectory(tmp_path), config)
     folder = tmp_path / "checkpoints"
-    assert names(folder) == ["last-1.ckpt", "last-2.ckpt", "last.ckpt"]
+    assert names(folder) == ["last-1.ckpt", "last-2.ckpt", "last.ckpt", "step.txt"]
+    assert (folder / "step.txt").read_text() == "10\n"
     assert [step_of(folder / name) for name in ("last.ckpt", "last-1.ckpt", "last-2.ckpt")] == [10, 8, 6]
 
 

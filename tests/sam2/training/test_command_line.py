@@ -31,6 +31,7 @@ from sam2.training.config import RunConfig, resolve
 from sam2.training.evaluation_config import BenchmarkConfig, ImageConfig, InteractiveConfig
 from sam2.training.pieces import Ended
 from sam2.training.rundir import RunDirectory, begin
+from sam2.training.sweeps import running
 from sam2.training.typed import to_plain
 from tests.sam2.training.toy import run_toy, toy_config
 
@@ -62,9 +63,15 @@ def evaluated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Benchmark
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunConfig]:
-    """Runs are collected instead of started; the current directory is a new one."""
+    """Runs, those of sweeps too, are collected instead of started; the current directory is a new one."""
     configs: list[RunConfig] = []
-    monkeypatch.setattr(run, "start", lambda config, command: configs.append(config))
+
+    def start(config: RunConfig, command: object) -> RunDirectory:
+        configs.append(config)
+        return RunDirectory(tmp_path)
+
+    monkeypatch.setattr(run, "start", start)
+    monkeypatch.setattr(running, "run_apart", start)
     monkeypatch.chdir(tmp_path)
     return configs
 
@@ -172,7 +179,7 @@ def test_a_setting_without_a_yaml_line_can_be_set(started: list[RunConfig]) -> N
         (["smoke", "data.val_root=/x"], "error: data.val_root and synthetic are both set"),
         (["smoke", *SMALL, "data.val_root=null"], "error: evaluate.every_steps needs videos"),
         (["smoke", "run_id=a/b"], "error: name and run_id are folder names"),
-        (["-m", "smoke", "optim.lr=1e-4,fast"], "Error executing job"),
+        (["-m", "smoke", "optim.lr=1e-4,fast"], "error: optim.lr: expected a number, got 'fast'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -233,13 +240,12 @@ def test_a_sweep_is_every_combination(started: list[RunConfig]) -> None:
 def test_a_sweep_names_each_run_and_ends_in_a_table_of_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
-        directory = RunDirectory(tmp_path / f"seed-{config.seed}")
+    def train(config: RunConfig, directory: RunDirectory) -> None:
         score = Scores(np.full(3, config.seed / 10), np.full(3, config.seed / 10))
         write_results(directory.results, Report((summarise("trained", {"video": {1: score}}),)))
-        return directory
 
-    monkeypatch.setattr(run, "start", start)
+    monkeypatch.setattr(running, "run_apart", train)
+    monkeypatch.chdir(tmp_path)
     assert run.main(["-m", "smoke", "seed=1,2", "optim.lr=1e-4"]) == 0
     printed = capsys.readouterr().out
     assert "run 1 of 2: seed=1\n" in printed and "run 2 of 2: seed=2\n" in printed
@@ -251,14 +257,15 @@ def test_no_run_of_a_sweep_starts_when_one_is_wrong(
     started: list[RunConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = failure(capsys, "-m", "smoke", "seed=1,2", "optim.lr=1e-4,fast")
-    assert printed.endswith("error: optim.lr: expected a number, got 'fast'")
+    assert printed == "error: optim.lr: expected a number, got 'fast'"
     assert not started
 
 
 def test_hydra_leaves_nothing_behind(started: list[RunConfig], tmp_path: Path) -> None:
     argv = list(sys.argv)
     assert run.main(["smoke"]) == run.main(["-m", "smoke", "seed=1,2"]) == 0
-    assert sorted(tmp_path.iterdir()) == []
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert [str(path.parent.parent / path.name) for path in files] == ["runs/smoke/sweeps/sweep.yaml"]
     assert sys.argv == argv and "HYDRA_FULL_ERROR" not in os.environ
 
 
@@ -501,18 +508,12 @@ def test_finetune_mose_is_the_released_recipe(started: list[RunConfig]) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_trains_in_two_directories(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        "-m",
-        "smoke",
-        "optim.lr=1e-4,3e-4",
-        "evaluate.at_start=false",
-    ]
+def test_a_sweep_trains_in_two_directories_and_repeats_nothing(tmp_path: Path) -> None:
+    words = ["-m", "smoke", "optim.lr=1e-4,3e-4", "evaluate.at_start=false"]
+    command = [sys.executable, str(ROOT / "train.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    runs = sorted((tmp_path / "runs" / "smoke").iterdir())
+    runs = sorted((tmp_path / "runs" / "smoke").glob("*-*"))
     assert [path.name[:4] for path in runs] == ["001-", "002-"]
     rates = [resolve(yaml.safe_load((path / "config.yaml").read_text()), "smoke").optim.lr for path in runs]
     assert rates == [1e-4, 3e-4]
@@ -520,3 +521,7 @@ def test_a_sweep_trains_in_two_directories(tmp_path: Path) -> None:
         with (path / "metrics.csv").open() as file:
             assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
         assert (path / "export" / "model.pt").is_file() and (path / "report.html").is_file()
+    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert [f"done already: {path}" in again.stdout.splitlines() for path in runs] == [True, True]
+    assert all(len(RunDirectory(path).read_record()["starts"]) == 1 for path in runs)

@@ -45,9 +45,10 @@ def finished(shards: Path, tmp_path: Path) -> RunDirectory:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything in a run directory but its logs."""
+    """Everything in a run directory but its logs and who is in it."""
     kept = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".txt")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in kept if path.name != ".lock"}
+    who = (".lock", ".incarnation.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept if path.name not in who}
 
 
 @pytest.mark.parametrize(
@@ -146,3 +147,21 @@ def test_a_run_says_where_it_is_and_from_which_step_it_goes_on(
     longer = words(tmp_path, shards, "run_id=first", "resume=force", MORE)
     assert run.main(longer) == 0
     assert f"continuing from step {STEPS} of {STEPS + 1}" in capsys.readouterr().out
+
+
+def test_a_rank_that_arrives_late_takes_what_rank_0_writes_for_no_other_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_JOB_ID": "7"}.items():
+        monkeypatch.setenv(name, value)
+    arrived: list[Path] = []
+    monkeypatch.setattr(run, "execute", lambda config, directory, command: arrived.append(directory.path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").write_text("step\n")
+    words = [
+        "synthetic=null",
+        f"data.root={tmp_path}",
+        "evaluate={every_steps: null, at_start: false, at_end: false}",
+    ]
+    assert run.main(["smoke", *words, "trainer.devices=2", f"run_dir={tmp_path / 'run'}"]) == 0
+    assert arrived == [tmp_path / "run"]

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sam2.training.benchmark_report import tables
-from sam2.training.sweeps import Finished, table_of_runs
+from sam2.training.sweeps.ended import Finished, table_of_runs
 
 
 def printed(table: Table) -> list[str]:

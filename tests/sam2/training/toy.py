@@ -1,7 +1,7 @@
 """A training run of milliseconds for tests of everything around the model: same loaders, same callbacks, same files.
 
 As a program: `python -m tests.sam2.training.toy RUN_DIR SETTINGS_JSON`. TOY_KILL="rank:micro-batch" kills -9 one rank
-there, TOY_NAN="rank:micro-batch" makes its loss no number.
+there, TOY_NAN="rank:micro-batch" makes its loss no number, TOY_SLOW="rank:seconds" slows down its micro-batches.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from data.loader import settle
 from sam2.training.config import RunConfig
+from sam2.training.errors import Interrupted, Superseded
 from sam2.training.job import Job
-from sam2.training.launch import die_with_parent, run_ranks
+from sam2.training.launch import LaunchError, die_with_parent, run_ranks
 from sam2.training.run import execute
 from sam2.training.rundir import RunDirectory, held
 from sam2.training.typed import from_mapping
@@ -73,7 +76,8 @@ class ToyData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[ToyBatch]:
         assert self.trainer is not None
         batches = MicroBatches(self._start, self.trainer.global_rank, self.trainer.world_size)
-        return DataLoader(batches, batch_size=None, num_workers=self._workers)
+        init = settle if self._workers else None
+        return DataLoader(batches, batch_size=None, num_workers=self._workers, worker_init_fn=init)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         return DataLoader([torch.full((1, 8), float(i)) for i in range(2)], batch_size=None)  # type: ignore[arg-type]
@@ -82,7 +86,7 @@ class ToyData(pl.LightningDataModule):
 class ToyModule(pl.LightningModule):
     """Dropout, so that random state matters; a score that moves, so that the best checkpoint does.
 
-    `crash` is called with ("train" | "val", micro-batch or step) and may raise.
+    `crash` is called with ("build" | "train" | "val" | "after", processes, micro-batch or step) and may raise.
     """
 
     def __init__(self, crash: Any = lambda stage, number: None) -> None:
@@ -130,6 +134,7 @@ def toy_job(crash: Any) -> Any:
     """What `execute` builds a run from."""
 
     def build(config: RunConfig, directory: RunDirectory, world: int) -> Job:
+        crash("build", world)
         module, data = ToyModule(crash), ToyData(config.data.workers)
         return Job(
             module, data, int(config.trainer.max_steps or 0), after=lambda trainer: crash("after", world)
@@ -145,12 +150,25 @@ def run_toy(directory: RunDirectory, config: RunConfig, crash: Any = lambda stag
 
 
 def _kill(stage: str, number: int) -> None:
+    """What the environment asks for."""
+    rank, _, seconds = os.environ.get("TOY_SLOW", ":").partition(":")
+    if stage == "train" and rank == os.environ.get("RANK", "0"):
+        time.sleep(float(seconds))
     if os.environ.get("TOY_KILL") == f"{os.environ.get('RANK', 0)}:{number}" and stage == "train":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(path: str, settings: str) -> None:
-    """One start of a run in this process, or in one per device."""
+def main(path: str, settings: str) -> int:
+    """One start of a run in this process, or in one per device; its exit code."""
+    try:
+        _start(path, settings)
+    except (Interrupted, Superseded, LaunchError) as leaving:
+        print(leaving, file=sys.stderr)
+        return leaving.code
+    return 0
+
+
+def _start(path: str, settings: str) -> None:
     directory, config = RunDirectory(Path(path)), toy_config(**json.loads(settings))
     if config.trainer.devices in ("auto", 1):
         run_toy(directory, config, _kill)
@@ -164,4 +182,4 @@ def main(path: str, settings: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Sweeps: their record, their runs side by side, their curves."""
