@@ -62,13 +62,15 @@ def predict(
     model: SAM2, video: HeldOutVideo, max_objects: int, policy: Policy = REFERENCE
 ) -> Iterator[NDArray[np.integer]]:
     """Label maps (H, W) in the numbers of `video.truth`, frame by frame; the first is the answer to the prompt."""
-    follower, was_training = Follower(model, policy=policy, max_rows=max_objects), model.training
+    follower = Follower(model, policy=policy, max_rows=max_objects)
+    modes = {module: module.training for module in model.modules()}  # frozen parts have one of their own
     model.eval()
     try:
         for shown in follow(follower.session(video), starts_of(video)):
             yield label_map(shown.logits[:, 0], range(1, 1 + len(video.object_ids)))
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def starts_of(video: HeldOutVideo) -> list[Start]:

@@ -67,11 +67,13 @@ def test_videos_are_tracked_under_the_policy_that_is_given(model):
     assert seen == 2 * [1, 1, 2, 2, 3, 3, 4, 4]
 
 
-def test_tracking_leaves_the_mode_of_the_model_as_it_was(model):
-    for mode in (True, False):
-        model.train(mode)
-        score_video(model, _video(), 16)
-        assert model.training is mode
+def test_tracking_leaves_the_mode_of_every_part_of_the_model_as_it_was(model):
+    model.train()
+    model.image_encoder.trunk.eval()
+    before = [module.training for module in model.modules()]
+    assert set(before) == {True, False}
+    score_video(model, _video(), 16)
+    assert [module.training for module in model.modules()] == before
 
 
 def test_copying_the_first_mask_is_perfect_where_nothing_moves():
