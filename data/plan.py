@@ -153,9 +153,12 @@ class Plan:
         """How many clips one rank was asked for before `step`."""
         return sum(n * d.batch for n, d in zip(self.used(step), self.datasets, strict=True))
 
-    def steps_per_epoch(self, world: int) -> int:
-        """Micro-batches of a rank that hold as many clips as all data sets together, repeats included."""
-        return math.ceil(sum(Fraction(d.size * d.repeat, d.batch * world) for d in self.datasets))
+    def steps_per_epoch(self, world: int) -> Fraction:
+        """Micro-batches of a rank that hold as many clips as all data sets together, repeats included.
+
+        Not rounded: whole steps are the trainer's, whose number must not depend on how a global batch is shared out.
+        """
+        return sum((Fraction(d.size * d.repeat, d.batch * world) for d in self.datasets), Fraction())
 
     def describe(self, world: int) -> dict[str, Any]:
         """All that decides the order of samples; runs with equal descriptions can continue each other."""

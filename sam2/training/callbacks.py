@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from data.order import mix
@@ -81,7 +82,8 @@ class GradientGuard(pl.Callback):
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-        self.norm = float(norm)
+        # of gradients that are shared out, every rank has a part: the whole is for all to ask for
+        self.norm = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
         if math.isfinite(self.norm):
             self._in_a_row = 0
             if self._clip:

@@ -5,6 +5,7 @@ What the step does is in unroll.py, what it costs in losses.py; here they meet L
 
 from __future__ import annotations
 
+import warnings
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from sam2.training.errors import TrainingError
 from sam2.training.held_out import gather, score_video
 from sam2.training.losses import object_count
 from sam2.training.optim import build_optimizer, continued
+from sam2.training.strategies import whole
 from sam2.training.typed import ConfigError
 from sam2.training.unroll import simulated_user, training_loss
 
@@ -40,6 +42,10 @@ class TrainingModule(pl.LightningModule):
         self.frozen = freeze(self.model, config.model.freeze)
         self.policy = fitted(TRAINING, self.model.variant.heads)
         self._found: dict[str, dict[int, Scores]] = {}
+        self._tracking: tuple[SAM2, ...] = ()  # in a tuple, so that a copy is no part of this module
+        if self.frozen:  # Lightning takes modules as they are, and would warn of these
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+            self.train()
 
     def train(self, mode: bool = True) -> TrainingModule:
         """Frozen modules stay in eval mode: no dropout, no drop path."""
@@ -60,14 +66,20 @@ class TrainingModule(pl.LightningModule):
         self.log_dict({f"train/{k}": v.detach() for k, v in values.items()}, logger=False, batch_size=1)
         return total
 
+    def on_validation_start(self) -> None:
+        """Have all weights at hand; every rank takes part, whether it has videos or not."""
+        self._tracking = (whole(self.model),)
+
     def validation_step(self, video: HeldOutVideo, batch_idx: int) -> None:
         """Track one held-out video from its first masks and score it."""
+        (model,) = self._tracking
         self._found[video.key] = score_video(
-            self.model, video, self.config.evaluate.max_objects, self.config.memory_policy
+            model, video, self.config.evaluate.max_objects, self.config.memory_policy
         )
 
     def on_validation_epoch_end(self) -> None:
         """J&F over the videos of all ranks."""
+        self._tracking = ()
         scores, self._found = gather(self._found), {}
         if scores:
             result = summarise("training", scores)

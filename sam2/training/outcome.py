@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from fractions import Fraction
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +19,7 @@ from sam2.counted import counted
 from sam2.evaluation.overlay import write_video
 from sam2.evaluation.page import page_of_run, write_page
 from sam2.evaluation.report import Report, Result, read_results, summarise, table, write_results
+from sam2.model.sam2 import SAM2
 from sam2.training.config import RunConfig
 from sam2.training.held_out import draw, gather, score_baselines, score_video
 from sam2.training.job import Job
@@ -25,6 +27,7 @@ from sam2.training.module import TrainingModule
 from sam2.training.preempt import preemption
 from sam2.training.rundir import RunDirectory
 from sam2.training.signature import signature
+from sam2.training.strategies import whole
 from sam2.training.typed import ConfigError
 
 log = logging.getLogger(__name__)
@@ -60,7 +63,20 @@ def _steps(config: RunConfig, data: ClipDataModule, world: int) -> int:
     """Optimiser steps of the run."""
     if config.trainer.epochs is None:
         return int(config.trainer.max_steps or 0)
-    return math.ceil(config.trainer.epochs * data.plan.steps_per_epoch(world) / config.trainer.accumulate)
+    return steps_of(config.trainer.epochs, data.plan.steps_per_epoch(world), config.trainer.accumulate)
+
+
+def steps_of(epochs: float, micro_batches: Fraction, accumulate: int) -> int:
+    """Optimiser steps in which all samples come `epochs` times, the last step filled up.
+
+    A function of the global batch alone: as many for two processes as for one that accumulates two micro-batches.
+
+    Args:
+        epochs: as it is written in the settings: 0.1 is a tenth.
+        micro_batches: of one process in an epoch.
+        accumulate: micro-batches of a step.
+    """
+    return math.ceil(Fraction(repr(epochs)) * micro_batches / accumulate)
 
 
 class Outcome(pl.Callback):
@@ -77,7 +93,7 @@ class Outcome(pl.Callback):
             return
         results: list[Result] = []
         if self._config.evaluate.at_start:
-            results.append(self._evaluate(trainer, self._start_name))
+            results.append(self._evaluate(trainer, whole(self._module.model), self._start_name))
         if self._config.evaluate.baselines and trainer.is_global_zero:
             scores = score_baselines(self._held_out())
             results += [summarise(name, found, is_baseline=True) for name, found in scores.items()]
@@ -86,12 +102,13 @@ class Outcome(pl.Callback):
 
     def conclude(self, trainer: pl.Trainer) -> None:
         """Export; score what training ended with; report."""
+        model = whole(self._module.model)
         if trainer.is_global_zero:
-            checkpoint.export(self._module.model, self._directory.exported)
+            checkpoint.export(model, self._directory.exported)
         if self._config.evaluate.at_end and self._config.data.val_root is not None:
-            trained = self._evaluate(trainer, "trained")
+            trained = self._evaluate(trainer, model, "trained")
             if trainer.is_global_zero:
-                self._show(trained)
+                self._show(model, trained)
         if trainer.is_global_zero:
             self._count_bad_samples()
             write_page(self._directory.report, page_of_run(self._directory.path, self._config.name))
@@ -117,9 +134,9 @@ class Outcome(pl.Callback):
         has_weights = self._config.model.checkpoint is not None
         return "before training" if has_weights else "untrained"
 
-    def _evaluate(self, trainer: pl.Trainer, name: str) -> Result:
+    def _evaluate(self, trainer: pl.Trainer, model: SAM2, name: str) -> Result:
         """All held-out videos, shared among the ranks."""
-        began, model = time.monotonic(), self._module.model.to(trainer.strategy.root_device)
+        began, model = time.monotonic(), model.to(trainer.strategy.root_device)
         most, policy = self._config.evaluate.max_objects, self._config.memory_policy
         videos = self._held_out().share(trainer.global_rank, trainer.world_size)
         leaving = preemption(trainer)
@@ -136,7 +153,7 @@ class Outcome(pl.Callback):
         log.info("%s: J&F %.1f in %.1f s", name, result.jf, result.seconds)
         return result
 
-    def _show(self, trained: Result) -> None:
+    def _show(self, model: SAM2, trained: Result) -> None:
         path = self._directory.results
         earlier = read_results(path).results if path.is_file() else ()
         report = Report((*(result for result in earlier if result.name != trained.name), trained))
@@ -145,7 +162,7 @@ class Outcome(pl.Callback):
         if self._config.evaluate.overlay:
             video = self._held_out()[0]
             most = self._config.evaluate.max_objects
-            track = draw(self._module.model, video, most, self._config.memory_policy)
+            track = draw(model, video, most, self._config.memory_policy)
             write_video(path.parent / f"{video.key}.mp4", track)
 
     def _held_out(self) -> HeldOut:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -16,7 +15,6 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 
 from sam2.training.callbacks import GradientGuard, MetricsWriter, StepSeeds, Stopwatch
@@ -32,6 +30,7 @@ from sam2.training.preempt import Preemption
 from sam2.training.progress import ProgressDisplay
 from sam2.training.rundir import RunDirectory
 from sam2.training.signals import Asked
+from sam2.training.strategies import Averaging, Sharding
 from sam2.training.typed import ConfigError
 
 _NEVER = (
@@ -185,13 +184,9 @@ def _callbacks(
 def _strategy(config: RunConfig, place: Target) -> Any:
     if place.world == 1 and config.trainer.strategy == "auto":
         return "auto"
-    return DDPStrategy(
-        # which parameters get a gradient depends on the kind of prompt and the length of the clip
-        find_unused_parameters=True,
-        gradient_as_bucket_view=True,
-        process_group_backend="nccl" if place.accelerator == "gpu" else "gloo",
-        timeout=timedelta(seconds=config.launcher.timeout_s),
-    )
+    kind = Sharding if config.trainer.strategy == "fsdp" else Averaging
+    backend = "nccl" if place.accelerator == "gpu" else "gloo"
+    return kind(config.trainer, backend, config.launcher.timeout_s)
 
 
 def _precision(config: RunConfig, place: Target) -> Any:

@@ -17,7 +17,10 @@ class TrainerConfig:
         epochs: passes over all data sets, repeats included.
         accumulate: micro-batches per optimiser step.
         clip: gradients longer than this (L2, all together) are shortened to it; 0: never.
-        strategy: `auto` is one process on one device and `ddp` on several.
+        strategy: `auto` is one process on one device and `ddp` on several; `fsdp` shares weights, gradients and the
+            optimiser's memory out among them, which no released model needs (docs/parallel.md has the arithmetic).
+        compress: how gradients travel between processes: `bf16` halves the bytes and rounds each to 8 bits.
+        bucket_view: gradients live where they travel from, which saves a copy of all of them.
         devices: per node; `auto` is every visible GPU, or one CPU process.
         nodes: machines; more than one needs SLURM or torchrun to start the processes.
         accelerator: `auto` takes a GPU where there is one.
@@ -32,7 +35,9 @@ class TrainerConfig:
     epochs: float | None = None
     accumulate: int = 1
     clip: float = 0.1
-    strategy: Literal["auto", "ddp"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    compress: Literal["none", "bf16"] = "none"
+    bucket_view: bool = True
     devices: int | Literal["auto"] = "auto"
     nodes: int = 1
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

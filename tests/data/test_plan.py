@@ -111,7 +111,7 @@ def test_without_weights_every_data_set_is_used_up_at_the_same_pace():
     plan = Plan((videos(10, 2, repeat=3), images(30, 3)), seed=0)
     assert [float(share) for share in plan.shares()] == [0.6, 0.4]  # 15 and 10 batches
     assert plan.steps_per_epoch(1) == 25
-    assert plan.steps_per_epoch(2) == 13
+    assert plan.steps_per_epoch(2) == 12.5
 
 
 def test_another_seed_gives_another_order():

@@ -37,7 +37,7 @@ def _batch():
 
 
 def test_frozen_modules_stay_in_eval_mode_and_keep_their_weights_out_of_training():
-    module = TrainingModule(_config(freeze=["image_encoder.trunk"], drop_path=0.5)).train()
+    module = TrainingModule(_config(freeze=["image_encoder.trunk"], drop_path=0.5))
     assert not module.model.image_encoder.trunk.training
     assert module.model.image_encoder.neck.training and module.model.memory_attention.training
     trained = {name for name, p in module.model.named_parameters() if p.requires_grad}
