@@ -7,6 +7,7 @@ Imports are inside the functions, so that help and mistakes are answered before 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 import shutil
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("sam2.training.run")  # also where this file runs as a program
 # packages whose absence means that nothing was installed
 REQUIRED = ("av", "hydra", "lightning", "numpy", "omegaconf", "pycocotools", "rich", "timm", "torch", "yaml")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_AFTER_ROOM = "When there is room, the same command continues from the last checkpoint"
 _FENCED_S = 30.0  # for an older start of the same job to leave the run directory
 
 USAGE = """\
@@ -105,6 +108,11 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
         print(f"error: {error}", file=sys.stderr)
         code = getattr(error, "code", FAILED)
         return code if isinstance(code, int) else FAILED  # an error of the data names its kind by `code`
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        print(f"error: {error}. {_AFTER_ROOM}", file=sys.stderr)
+        return FAILED
     return 0
 
 
@@ -359,6 +367,12 @@ def _worker(path: str) -> int:
         return leaving.code
     except _known_failures() as error:
         print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            traceback.print_exc()
+            return UNEXPECTED
+        print(f"error: {error}. {_AFTER_ROOM}", file=sys.stderr)
         return FAILED
     except Exception:
         traceback.print_exc()

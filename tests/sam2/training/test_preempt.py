@@ -135,7 +135,9 @@ def test_lightning_leaves_the_signals_alone(tmp_path: Path) -> None:
 
 def test_a_data_worker_dies_of_its_parents_signal_alone() -> None:
     """SLURM signals every process of a job; a worker that died of it would end the run before it could save."""
-    code = "import sys, time\nfrom data.loader import settle\nsettle(0)\nprint('in', flush=True)\ntime.sleep(60)"
+    code = (
+        "import sys, time\nfrom data.loader import settle\nsettle(0)\nprint('in', flush=True)\ntime.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT) as worker:
         assert worker.stdout is not None and worker.stdout.readline() == b"in\n"
         for number in ENDING:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from sam2.training.errors import TrainingError
 from sam2.training.rundir import RunDirectory
 from tests.sam2.training.toy import run_toy, toy_config
 
@@ -140,3 +141,20 @@ def test_ranks_leave_out_the_same_step_when_one_of_them_has_no_finite_gradient(t
     assert skipped == ["0.0"] * 3 + ["1.0"] * 7
     logs = [RunDirectory(tmp_path).log(rank).read_text() for rank in (0, 1)]
     assert all("step 4: gradients are not finite" in log for log in logs)
+
+
+def test_a_full_disk_ends_the_run_with_the_reason_and_costs_what_came_after_the_last_checkpoint(
+    tmp_path: Path, undisturbed: RunDirectory
+) -> None:
+    directory = RunDirectory(tmp_path)
+
+    def fill(stage: str, number: int) -> None:
+        if (stage, number) == ("train", 10):
+            (directory.checkpoints / "last.ckpt.tmp").symlink_to("/dev/full")
+
+    with pytest.raises(TrainingError, match=r"last\.ckpt of step 6 could not be written: .*No space left"):
+        run_toy(directory, toy_config(), fill)
+    assert not list(directory.checkpoints.glob("*.tmp"))
+    assert (directory.checkpoints / "step.txt").read_text() == "4\n"
+    run_toy(directory, toy_config())
+    assert_same_run(directory, undisturbed)

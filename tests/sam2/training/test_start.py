@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from sam2.training import run
+from sam2.evaluation.report import read_results
+from sam2.training import outcome, run
+from sam2.training.exit_codes import INTERRUPTED
+from sam2.training.held_out import score_video
+from sam2.training.metrics import MetricsFile
 from sam2.training.rundir import RunDirectory
 from sam2.training.synthetic import SyntheticData, make, roots
 
@@ -165,3 +172,48 @@ def test_a_rank_that_arrives_late_takes_what_rank_0_writes_for_no_other_run(
     ]
     assert run.main(["smoke", *words, "trainer.devices=2", f"run_dir={tmp_path / 'run'}"]) == 0
     assert arrived == [tmp_path / "run"]
+
+
+@pytest.mark.parametrize("videos_before", [0, 1], ids=["at the start", "at the end"])
+def test_asked_to_end_while_it_scores_videos_it_leaves_and_scores_them_later(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, videos_before: int
+) -> None:
+    """One video is scored before the first step, the same one after the last."""
+    settings = [
+        f"data.val_root={next(p for p in shards.parent.iterdir() if p != shards)}",
+        "evaluate.at_start=true",
+        "evaluate.overlay=false",
+    ]
+    command, scored = words(tmp_path, shards, "run_id=first", *settings), []
+
+    def score(*given: Any) -> Any:
+        scored.append(len(scored))
+        if scored[-1] == videos_before:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return score_video(*given)
+
+    monkeypatch.setattr(outcome, "score_video", score)
+    directory = RunDirectory(tmp_path / "smoke" / "first")
+    assert run.main(command) == INTERRUPTED
+    assert not directory.is_finished and (directory.checkpoints / "last.ckpt").is_file() == bool(
+        videos_before
+    )
+    assert run.main(command) == 0
+    assert [result.name for result in read_results(directory.results).results if not result.is_baseline] == [
+        "untrained",
+        "trained",
+    ]
+
+
+def test_a_full_disk_is_named_without_a_traceback(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*given: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "metrics.csv")
+
+    monkeypatch.setattr(MetricsFile, "write", full)
+    assert run.main(words(tmp_path, shards, "run_id=first")) == 1
+    assert (
+        "No space left on device: 'metrics.csv'. When there is room, the same command"
+        in capsys.readouterr().err
+    )
