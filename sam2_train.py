@@ -63,3 +63,7 @@ def main() -> None:
     from sam2.cli import main as run
 
     run()
+
+
+if __name__ == "__main__":
+    main()

@@ -27,6 +27,8 @@ HYDRA_VERSION_BASE = "1.3"
 # evaluations draw no groups; some of their settings are called like one (model, data, policy), which Hydra would take
 # for a choice, so that settings from the command line go through it below this key
 _GIVEN = "_given"
+# groups that evaluations may choose from as well
+_OF_ALL = ("launcher", "cluster")
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def _rewrite(invocation: Invocation) -> list[str]:
         is_group = any((folder / key).is_dir() for folder in folders) and not value.startswith("{")
         if override.startswith(("~", "+", "hydra.", "hydra/")) or "@" in key or "/" in key or key in drawn:
             rewritten.append(override)
-        elif is_flat:
+        elif is_flat and not (is_group and key in _OF_ALL):
             rewritten.append(f"++{_GIVEN}.{override}")
         else:
             rewritten.append(f"+{override}" if is_group else f"++{override}")

@@ -16,7 +16,9 @@ from typing import Any, Literal
 from data.module import DataConfig
 from data.prompts import PromptPolicy
 from sam2.policies import Policy
+from sam2.slurm.profile import Cluster
 from sam2.training.decisive import digest_of_settings, is_incidental
+from sam2.training.launcher_config import LauncherConfig
 from sam2.training.losses import LossConfig
 from sam2.training.optim import OptimConfig
 from sam2.training.synthetic import SyntheticData, roots
@@ -144,22 +146,6 @@ class LoggerConfig:
 
 
 @dataclass(frozen=True)
-class LauncherConfig:
-    """How the processes of one run are started.
-
-    Attributes:
-        threads: CPU threads of each process; null: the cores divided among the processes of a machine.
-        timeout_s: a rank that waits longer than this for the others gives up.
-    """
-
-    threads: int | None = None
-    timeout_s: float = 1800.0
-
-    def __post_init__(self) -> None:
-        require_positive(self, "launcher", "threads", "timeout_s")
-
-
-@dataclass(frozen=True)
 class RunConfig:
     """One run.
 
@@ -169,6 +155,7 @@ class RunConfig:
         seed: everything random derives from it and the step.
         synthetic: videos to make and train on instead of data of your own.
         policy: what is remembered while held-out videos are tracked; training itself unrolls the reference's way.
+        cluster: what a cluster wants to be told, where the launcher is slurm.
         callbacks: the user's own Lightning callbacks, by any name.
         runs: where run directories are made, `<runs>/<name>/<run_id>`.
         run_id: `auto` continues the unfinished run of the same settings, or starts the next one.
@@ -192,6 +179,7 @@ class RunConfig:
     policy: Plugin = Plugin("sam2.policies.Policy")
     logger: LoggerConfig | Plugin = LoggerConfig()
     launcher: LauncherConfig = LauncherConfig()
+    cluster: Cluster = field(default_factory=Cluster)
     callbacks: dict[str, Plugin] = field(default_factory=dict)
     runs: Path = field(default_factory=lambda: Path("runs").absolute())
     run_id: str = "auto"

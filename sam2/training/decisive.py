@@ -21,6 +21,7 @@ _INCIDENTAL = (
     "resume",
     "logger",
     "launcher",
+    "cluster",
     "checkpoint",
     "trainer.log_every",
     "data.workers",

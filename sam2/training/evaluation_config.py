@@ -6,7 +6,7 @@ Each is written once, with what it means: sam2/cli/eval_options.py makes a comma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,6 +16,8 @@ from sam2.evaluation.interactive_way import Way
 from sam2.evaluation.kinds import AFTER
 from sam2.evaluation.prompts import PROMPTS
 from sam2.evaluation.uncertainty import MAX_RESAMPLES, MIN_RESAMPLES, Bootstrap
+from sam2.slurm.profile import Cluster
+from sam2.training.launcher_config import LauncherConfig
 from sam2.training.option import Option
 from sam2.training.typed import ConfigError, from_mapping, to_plain
 
@@ -76,6 +78,9 @@ class EvaluationConfig(Intervals):
         Option("K/N", "Do the K-th of N shares; torchrun and srun say so without being asked."),
     ] = None
     overwrite: Annotated[bool, Option(None, "Replace what was made in another way.")] = False
+    # of recipes alone: on a command line a verb of `sam2 eval` runs here and now
+    launcher: LauncherConfig = LauncherConfig()
+    cluster: Cluster = field(default_factory=Cluster)
 
 
 @dataclass(frozen=True, kw_only=True)

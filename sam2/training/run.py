@@ -82,7 +82,13 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
         command = [*program.split(), *argv]
         if invocation.is_sweep:
             return _sweep(invocation, command)
-        _begun(_settings(invocation, compose(invocation)), command)
+        config = _settings(invocation, compose(invocation))
+        if config.launcher.kind == "slurm":
+            from sam2.training.submission import submit
+
+            submit(config, command)
+        else:
+            _begun(config, command)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
@@ -301,7 +307,16 @@ def _for_a_look(invocation: Invocation) -> Mapping[str, Any]:
 
 
 def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Finished:
-    """Train or evaluate, to the end."""
+    """Train or evaluate, to the end.
+
+    Raises:
+        ConfigError: a plug-in of Hydra asks for a run that SLURM should get.
+    """
+    if config.launcher.kind == "slurm":
+        raise ConfigError(
+            "launcher=slurm submits all runs of a sweep at once, but a plug-in of Hydra chooses them one by one; leave "
+            "launcher=slurm out, or let the plug-in start jobs: hydra/launcher=submitit_slurm (slurm/README.md)"
+        )
     from sam2.training.evaluation_config import EvaluationConfig
     from sam2.training.sweeps.ended import Finished
 
@@ -341,12 +356,13 @@ def _known_failures() -> tuple[type[Exception], ...]:
     from sam2.policies import PolicyError
     from sam2.pretrained import PretrainedError
     from sam2.reference_settings import SettingError
+    from sam2.slurm.errors import BatchError
     from sam2.training.errors import TrainingError
     from sam2.training.launch import LaunchError
     from sam2.variants import UnknownVariantError
 
     of_models = (CheckpointError, PolicyError, PretrainedError, SettingError, UnknownVariantError)
-    return (DataError, EvaluationError, TrainingError, LaunchError, *of_models)
+    return (BatchError, DataError, EvaluationError, TrainingError, LaunchError, *of_models)
 
 
 def _worker(path: str) -> int:

@@ -138,7 +138,7 @@ def check(directory: RunDirectory, config: RunConfig) -> None:
     path = directory.path
     if not directory.config.is_file():
         if path.is_dir() and any(
-            not child.name.startswith(".") and child.name != "log" for child in path.iterdir()
+            not child.name.startswith(".") and child.name not in ("log", "job") for child in path.iterdir()
         ):
             raise ConfigError(f"{path} holds files but no run; choose another run_dir")
         return

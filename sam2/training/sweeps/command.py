@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sam2.training.batch_jobs import for_cluster
 from sam2.training.compose import Combination, Expansion, Invocation, compose, expand, sweep
 from sam2.training.config import RunConfig, resolve
 from sam2.training.decisive import decisive
 from sam2.training.environment import processes
 from sam2.training.evaluation_config import EvaluationConfig, is_evaluation, resolve_evaluation
 from sam2.training.members import Member, plan_members, sweep_id
+from sam2.training.submission import show_sweep, submit_each, submit_sweep
 from sam2.training.sweeps.ended import Finished
 from sam2.training.sweeps.record import FOLDER, SweepRecord, factors_of, write_record
 from sam2.training.sweeps.running import RunFailed, Tally, run_all, run_member
@@ -48,7 +50,10 @@ def run_sweep(invocation: Invocation, how: Sweep) -> int:
         return _by_plugin(invocation, how)
     typed = _typed(invocation, expansion)
     trainings = [(combination, config) for combination, config in typed if isinstance(config, RunConfig)]
+    is_slurm = typed[0][1].launcher.kind == "slurm"
     if not trainings:
+        if is_slurm:
+            return submit_each([config for _, config in typed], how.command)
         evaluations = [
             (combination, partial(how.begin, config))
             for combination, config in typed
@@ -58,7 +63,11 @@ def run_sweep(invocation: Invocation, how: Sweep) -> int:
     if len(trainings) < len(typed):
         raise ConfigError("a sweep is of trainings or of evaluations; `task` cannot be swept")
     members = plan_members(trainings)
-    record_members(invocation, expansion, trainings, members, how.command)
+    if is_slurm and trainings[0][1].launcher.dry_run:
+        return show_sweep(members, how.command)
+    record = record_members(invocation, expansion, trainings, members, how.command)
+    if is_slurm:
+        return submit_sweep(members, record.parent, how.command)
     return run_all([(each.combination, partial(run_member, each)) for each in members], how.failures)
 
 
@@ -83,7 +92,8 @@ def _typed(
 def _of_one(invocation: Invocation, settings: Mapping[str, Any]) -> RunConfig | EvaluationConfig:
     if is_evaluation(settings):
         return resolve_evaluation(settings)
-    return resolve(settings, invocation.recipe.stem)
+    config = resolve(settings, invocation.recipe.stem)
+    return for_cluster(config) if config.launcher.kind == "slurm" else config
 
 
 def record_members(
