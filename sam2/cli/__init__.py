@@ -137,6 +137,21 @@ def compare(
     context_settings=_THROUGH,
     add_help_option=False,
     epilog=_examples(
+        "sam2 sweep table runs/ablate_memory --out table.md",
+        "sam2 sweep plot runs/ablate_memory --out curves.html",
+    ),
+)
+def sweep(context: typer.Context) -> None:
+    """Say what came out of many runs: a table with intervals and costs, and their curves."""
+    from sam2.cli.sweep import app as sweep_app
+
+    sweep_app(args=context.args, prog_name="sam2 sweep")
+
+
+@app.command(
+    context_settings=_THROUGH,
+    add_help_option=False,
+    epilog=_examples(
         "sam2 predict clip.mp4 --point 210,350 --out masks --checkpoint facebook/sam2.1-hiera-tiny",
         "sam2 predict photo.jpg --box 300,0,500,400 --out masks --checkpoint sam2.1_hiera_tiny.pt",
     ),

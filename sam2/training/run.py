@@ -178,6 +178,7 @@ def execute(
 
     from sam2.training.beginning import Beginning
     from sam2.training.checkpointing import newest_readable, remove_leftovers
+    from sam2.training.cost import Bill
     from sam2.training.environment import processes
     from sam2.training.fence import Fence, Incarnation
     from sam2.training.logs import logged
@@ -194,7 +195,9 @@ def execute(
         place = target(config, processes())
         log.info("run %s on %s", directory.path, place)
         prepare(config, place)
+        bill = Bill(directory, place)
         job = (build or _sam2_job())(config, directory, place.world)
+        job = dataclasses.replace(job, callbacks=[*job.callbacks, bill])
         _refuse_to_do_nothing(directory, job)
         beginning = Beginning(lambda: begin(directory, config, command, job.facts))
         trainer = build_trainer(config, directory, place, job, Start(beginning, asked, fence), console)
@@ -205,6 +208,7 @@ def execute(
         fence.check()
         job.after(trainer)
         fence.check()
+        bill.write()
         if rank == 0:
             directory.finish(step=trainer.global_step)
 

@@ -103,6 +103,11 @@ class RunDirectory:
         content = json.dumps({**self.read_record(), **facts}, indent=1, default=str)
         write_atomically(self.record, content + "\n")
 
+    def note_start(self, **facts: Any) -> None:
+        """Add facts to the entry of the start that is going on."""
+        *earlier, now = self.read_record()["starts"]
+        self.note(starts=[*earlier, {**now, **facts}])
+
     def finish(self, **facts: Any) -> None:
         """Say in `run.json` that the run came to its end, and how."""
         self.note(finished={"time": _now(), **facts})

@@ -13,14 +13,14 @@ from typing import Any
 from sam2.training.batch_jobs import for_cluster
 from sam2.training.compose import Combination, Expansion, Invocation, compose, expand, sweep
 from sam2.training.config import RunConfig, resolve
-from sam2.training.decisive import decisive
 from sam2.training.environment import processes
 from sam2.training.evaluation_config import EvaluationConfig, is_evaluation, resolve_evaluation
 from sam2.training.members import Member, plan_members, sweep_id
 from sam2.training.submission import show_sweep, submit_each, submit_sweep
 from sam2.training.sweeps.ended import Finished
-from sam2.training.sweeps.record import FOLDER, SweepRecord, factors_of, write_record
+from sam2.training.sweeps.record import FOLDER, RecordedMember, SweepRecord, factors_of, write_record
 from sam2.training.sweeps.running import RunFailed, Tally, run_all, run_member
+from sam2.training.sweeps.runs import told_apart
 from sam2.training.typed import ConfigError, to_plain
 
 
@@ -106,12 +106,17 @@ def record_members(
     """Write the record of a sweep beside its runs, and say where."""
     first = trainings[0][1]
     folder = first.runs.absolute() / first.name / FOLDER / sweep_id([config for _, config in trainings])
-    record = SweepRecord(
-        shlex.join(command),
-        factors_of([combination.overrides for combination, _ in trainings]),
-        [(" ".join(each.combination.overrides), each.directory.path) for each in members],
-        _values_of_the_recipe(invocation, expansion, [config for _, config in trainings]),
-    )
+    plain = [told_apart(to_plain(config)) for _, config in trainings]
+    keys = [key for key in plain[0] if any(other.get(key) != plain[0][key] for other in plain)]
+    recorded = [
+        RecordedMember(
+            " ".join(each.combination.overrides), each.directory.path, _picked(to_plain(each.config), keys)
+        )
+        for each in members
+    ]
+    factors = factors_of([combination.overrides for combination, _ in trainings])
+    own = _values_of_the_recipe(invocation, expansion, keys)
+    record = SweepRecord(shlex.join(command), factors, recorded, own)
     path = write_record(folder, record)
     left = sum(member.state != "done" for member in members)
     print(f"sweep of {len(members)} runs, {left} to do: {path}", flush=True)
@@ -119,17 +124,19 @@ def record_members(
 
 
 def _values_of_the_recipe(
-    invocation: Invocation, expansion: Expansion, configs: Sequence[RunConfig]
+    invocation: Invocation, expansion: Expansion, keys: Sequence[str]
 ) -> dict[str, Any]:
-    """Of the settings that differ between the runs, what they are without the sweep; nothing if that is incomplete."""
-    plain = [decisive(to_plain(config)) for config in configs]
-    differing = [key for key in plain[0] if any(other.get(key) != plain[0][key] for other in plain)]
+    """What the settings `keys` are without the sweep; nothing if the recipe is incomplete without it."""
     try:
         values = compose(dataclasses.replace(invocation, overrides=expansion.common))
-        own = decisive(to_plain(resolve(values, invocation.recipe.stem)))
+        return _picked(to_plain(resolve(values, invocation.recipe.stem)), keys)
     except ConfigError:  # such as a setting that only the sweep gives: then no run is the recipe's own
         return {}
-    return {key: own[key] for key in differing if key in own}
+
+
+def _picked(settings: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    own = told_apart(settings)
+    return {key: own[key] for key in keys if key in own}
 
 
 def _by_plugin(invocation: Invocation, how: Sweep) -> int:

@@ -24,6 +24,15 @@ FOLDER = "sweeps"
 
 
 @dataclass(frozen=True)
+class RecordedMember:
+    """A run of a sweep: its own words, its directory, its values of the settings that differ between the runs."""
+
+    words: str
+    path: Path
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class SweepRecord:
     """A sweep.
 
@@ -32,12 +41,12 @@ class SweepRecord:
         factors: what is varied and the values of it, as on the command line.
         recipe: of the settings that differ between the runs, the values that the recipe has without the sweep; empty
             where it has none.
-        members: the words that are a run's own, and its directory.
+        members: its runs.
     """
 
     command: str
     factors: Mapping[str, Sequence[str]]
-    members: Sequence[tuple[str, Path]]
+    members: Sequence[RecordedMember]
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,7 +70,8 @@ def write_record(folder: Path, record: SweepRecord) -> Path:
         "factors": {key: list(values) for key, values in record.factors.items()},
         "recipe": dict(record.recipe),
         "members": [
-            {"settings": words, "run": os.path.relpath(run, folder)} for words, run in record.members
+            {"words": each.words, "run": os.path.relpath(each.path, folder), "values": dict(each.values)}
+            for each in record.members
         ],
     }
     path = folder / NAME
@@ -85,7 +95,7 @@ def read_record(folder: Path) -> SweepRecord:
         raise ConfigError(f"{path}: format is {found!r}, expected {FORMAT!r}; start the sweep again")
     try:
         members = [
-            (str(each["settings"]), Path(os.path.normpath(folder / each["run"])))
+            RecordedMember(str(each["words"]), Path(os.path.normpath(folder / each["run"])), each["values"])
             for each in content["members"]
         ]
         return SweepRecord(content["command"], content["factors"], members, content["recipe"])

@@ -208,8 +208,9 @@ def test_the_record_names_command_factors_runs_and_the_values_of_the_recipe(
     assert record.command == "python train.py -m smoke model.memory_slots=2,3 seed=4"
     assert record.factors == {"model.memory_slots": ["2", "3"]}
     assert record.recipe == {"model.memory_slots": None}
-    assert [words for words, _ in record.members] == ["model.memory_slots=2", "model.memory_slots=3"]
-    assert all((path / "run.json").is_file() for _, path in record.members)
+    assert [each.words for each in record.members] == ["model.memory_slots=2", "model.memory_slots=3"]
+    assert [each.values for each in record.members] == [{"model.memory_slots": slots} for slots in (2, 3)]
+    assert all((each.path / "run.json").is_file() for each in record.members)
     assert not Path(yaml.safe_load(file.read_text())["members"][0]["run"]).is_absolute()
 
 
