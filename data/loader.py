@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +29,7 @@ class StepLoader:
     """Endless micro-batches in the order of their numbers, made by worker processes.
 
     Not a DataLoader itself, so nobody gives it another sampler. Each iteration starts at what `start()` says then.
+    Workers that are sent SIGQUIT write into `log` where they stand.
     """
 
     def __init__(
@@ -34,11 +38,13 @@ class StepLoader:
         quarantine: Quarantine,
         config: DataConfig,
         start: Callable[[], int],
+        log: Path | None = None,
     ) -> None:
         self.batches = batches
         self.quarantine = quarantine
         self._start = start
-        workers = {"prefetch_factor": config.prefetch, "worker_init_fn": settle} if config.workers else {}
+        own = partial(settle, log=log)
+        workers = {"prefetch_factor": config.prefetch, "worker_init_fn": own} if config.workers else {}
         with _own_words_on_workers():
             self._loader: DataLoader[Delivery] = DataLoader(
                 batches,
@@ -118,7 +124,7 @@ def _same(delivery: Any) -> Any:
     return delivery
 
 
-def settle(worker: int) -> None:
+def settle(worker: int, log: Path | None = None) -> None:
     """A worker leaves signals that are meant for the training process alone, and works on one thread."""
     threadpool_limits(1)  # numpy's; torch has set its own
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
@@ -127,6 +133,8 @@ def settle(worker: int) -> None:
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         threading.Thread(target=_obey_parent, args=(os.getppid(),), daemon=True).start()
+    if log is not None and log.is_file():
+        faulthandler.register(signal.SIGQUIT, log.open("ab"), all_threads=True)
 
 
 def _obey_parent(parent: int) -> None:

@@ -160,12 +160,8 @@ class ClipDataModule(pl.LightningDataModule):
             chosen=choose_samples(index, shown(part.root), self.config.exclude),
         )
 
-    def _readers_for_training(self) -> tuple[ClipReader, ...]:
-        """The readers, told who warps: the trainer knows the device, and plans are made before there is one."""
-        return tuple(replace(reader, is_raw=self._is_raw()) for reader in self.readers)
-
     def _is_raw(self) -> bool:
-        """Whether the device warps and colours frames."""
+        """Whether the device warps and colours frames; the trainer knows it, and plans are made before there is one."""
         if self.config.warp_on != "auto":
             return self.config.warp_on == "device"
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -225,9 +221,7 @@ class ClipDataModule(pl.LightningDataModule):
         plan = self.plan
         batches: MicroBatches | StreamBatches | None = self._stream
         if isinstance(plan, Plan):
-            stages, most = self.config.curriculum, self.config.batch_max_objects
-            readers = self._readers_for_training()
-            batches = MicroBatches(plan, readers, self.rank, self.world, stages, most)
+            batches = self.micro_batches(self.rank, self.world, self._is_raw())
         assert batches is not None
         samples = sum(dataset.size for dataset in self._planned) if isinstance(plan, Plan) else _UNKNOWN
         self._quarantine = Quarantine(self.directory, self.rank, samples, self.config.max_bad_fraction)
@@ -238,13 +232,27 @@ class ClipDataModule(pl.LightningDataModule):
             log.warning(
                 "data.root is a pipe:, so the run goes on with a new pass over it: samples may come again"
             )
-        return StepLoader(batches, self._quarantine, self.config, lambda: self.consumed)
+        log_file = None if self.directory is None else self.directory / f"rank-{self.rank}.txt"
+        return StepLoader(batches, self._quarantine, self.config, lambda: self.consumed, log_file)
+
+    def micro_batches(self, rank: int, world: int, is_raw: bool) -> MicroBatches:
+        """All micro-batches of any rank; `is_raw` leaves frames to the device that trains.
+
+        Raises:
+            DataError: the data come out of a pipe, which gives them once.
+        """
+        plan = self.plan
+        if not isinstance(plan, Plan):
+            raise DataError("data.root is a pipe:, which gives its samples once; they cannot be had again")
+        readers = tuple(replace(reader, is_raw=is_raw) for reader in self.readers)
+        stages, most = self.config.curriculum, self.config.batch_max_objects
+        return MicroBatches(plan, readers, rank, world, stages, most)
 
     def batch_bytes(self) -> int:
         """The largest micro-batch of this rank as workers hand it over."""
         sizes = [
-            reader.batch_bytes(dataset.batch, self.config.batch_max_objects)
-            for reader, dataset in zip(self._readers_for_training(), self._planned, strict=True)
+            replace(reader, is_raw=self._is_raw()).batch_bytes(dataset.batch, self.config.batch_max_objects)
+            for reader, dataset in zip(self.readers, self._planned, strict=True)
         ]
         return max(sizes)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from data.alive import alive
 from data.clip import DataError
 from data.remote import CHUNK, Facts
 from data.shard_cache import ShardCache
@@ -109,6 +110,7 @@ def copy_file(origin: Origin, name: str, size: int, fd: int) -> None:
         if at + len(part) > size:
             break
         view = memoryview(part)
+        alive(f"copying {origin.shown(name)}, {at / 1e9:.3g} of {size / 1e9:.3g} GB")
         while view:
             written = os.pwrite(fd, view, at)
             at, view = at + written, view[written:]

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.alive import alive
 from data.place import StorageError
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class ShardCache:
         Raises:
             StorageError: there is no room.
         """
+        written = 0
         while True:
             fd = self.open(name)
             if fd is not None:
@@ -80,6 +82,10 @@ class ShardCache:
             part = self._claim(name)
             if part is not None:
                 return self._fill(name, part, size, fill)
+            grown = self._written(name)
+            if grown != written:
+                written = grown
+                alive(f"waiting for another process to copy {name}")
             time.sleep(_POLL_S)
 
     def fetch_unless_busy(self, name: str, size: int, fill: Callable[[int], None]) -> None:
@@ -87,6 +93,13 @@ class ShardCache:
         part = None if self.holds(name) else self._claim(name)
         if part is not None:
             os.close(self._fill(name, part, size, fill))
+
+    def _written(self, name: str) -> int:
+        """How much of a file is on disk that another process fills."""
+        try:
+            return (self.folder / (name + PART)).stat().st_blocks
+        except FileNotFoundError:  # it is complete, or its maker gave up
+            return 0
 
     def room(self, names: dict[str, int]) -> str:
         """Why files (name: bytes) do not fit into the folder together with each other; "" if they do."""

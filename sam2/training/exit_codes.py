@@ -7,5 +7,5 @@ REFUSED = 2  # settings that make no sense, before anything was written
 UNEXPECTED = 70  # a traceback says what (EX_SOFTWARE)
 INTERRUPTED = 85  # asked to end by a signal; everything is saved, the same start continues
 SUPERSEDED = 86  # a newer start of the same run has taken over; nothing was written since
-HUNG = 87  # no step was done for `launcher.timeout_s`; the stacks of all ranks are in log/
+HUNG = 87  # no sign of life for `launcher.timeout_s`; the stacks of all ranks are in log/ (142: not even Python ran)
 STOPPED = 130  # Ctrl-C

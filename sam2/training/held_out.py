@@ -10,6 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from data.alive import alive
 from data.held_out import HeldOutVideo
 from sam2.evaluation.baselines import all_foreground, copy_first_mask, everything_foreground
 from sam2.evaluation.benchmark_run import Follower
@@ -43,6 +44,7 @@ def score_baselines(videos: Iterable[HeldOutVideo]) -> dict[str, ByVideo]:
     """What every model must beat, on the same objects."""
     found: dict[str, ByVideo] = {name: {} for name in BASELINES}
     for video in videos:
+        alive(f"scoring baselines on video {video.key}")
         for name, guess in BASELINES.items():
             j, f = score_masks(video.masks, guess(video.masks))
             found[name][video.key] = {i: Scores(j[:, o], f[:, o]) for o, i in enumerate(video.object_ids)}
@@ -67,6 +69,7 @@ def predict(
     model.eval()
     try:
         for shown in follow(follower.session(video), starts_of(video)):
+            alive(f"tracking held-out video {video.key}")
             yield label_map(shown.logits[:, 0], range(1, 1 + len(video.object_ids)))
     finally:
         for module, mode in modes.items():

@@ -20,13 +20,19 @@ from pathlib import Path
 
 from sam2.training.environment import usable_cores
 from sam2.training.errors import Interrupted
-from sam2.training.exit_codes import INTERRUPTED
+from sam2.training.exit_codes import HUNG, INTERRUPTED
 from sam2.training.signals import ENDING
 
 _GRACE_S = 10.0  # between asking the other ranks to end and killing them
 _LEAVING_S = 60.0  # for ranks that leave together, between the first and the last one
 PARENT = "SAM2_PARENT_PID"  # of the process that this one is not to outlive
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_HUNG = " (it hung; log/hung.txt says which rank did first, log/rank-*.txt where each of them stood)"
+_CAUSES = {
+    137: " (killed from outside; most likely the machine ran out of memory)",
+    HUNG: _HUNG,
+    128 + signal.SIGALRM: _HUNG,  # code in C held the interpreter's lock, see watchdog.py
+}
 
 
 class LaunchError(RuntimeError):
@@ -82,7 +88,7 @@ def run_ranks(
         code = 128 - code if code < 0 else code
         if code == INTERRUPTED:
             raise Interrupted("interrupted; everything is saved, the same command continues")
-        cause = " (killed from outside; most likely the machine ran out of memory)" if code == 137 else ""
+        cause = _CAUSES.get(code, "")
         last_words = f"; it said:\n{_tail(log(failed))}" if failed else ""
         raise LaunchError(f"rank {failed} of {count} ended with exit code {code}{cause}{last_words}", code)
 

@@ -15,7 +15,8 @@ class LauncherConfig:
     Attributes:
         kind: `local` starts them here, or is started by srun or torchrun; `slurm` submits a job that does, and ends.
         threads: CPU threads of each process; null: the cores divided among the processes of a machine.
-        timeout_s: a rank that waits longer than this for the others gives up.
+        timeout_s: without a sign of life (a micro-batch, a frame of an evaluation, ...) every rank writes its stacks
+            to log/ and ends, with exit code 87, before so many seconds are over.
         dry_run: slurm: print the job instead of submitting it.
         preflight: slurm: see at the start of the job that all it needs is in place on every node.
         parallel: slurm: so many members of a sweep, or shares of an evaluation, run at the same time; null: all.

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from rich.console import Console
 
+from data.alive import alive
 from data.held_out import HeldOut
 from data.module import ClipDataModule
 from data.plural import plural
@@ -102,6 +103,7 @@ class Outcome(pl.Callback):
 
     def conclude(self, trainer: pl.Trainer) -> None:
         """Export; score what training ended with; report."""
+        alive("exporting the model")
         model = whole(self._module.model)
         if trainer.is_global_zero:
             checkpoint.export(model, self._directory.exported)
@@ -109,6 +111,7 @@ class Outcome(pl.Callback):
             trained = self._evaluate(trainer, model, "trained")
             if trainer.is_global_zero:
                 self._show(model, trained)
+        alive("writing the report")
         if trainer.is_global_zero:
             self._count_bad_samples()
             write_page(self._directory.report, page_of_run(self._directory.path, self._config.name))
@@ -149,6 +152,7 @@ class Outcome(pl.Callback):
                 found[video.key] = score_video(model, video, most, policy)
                 progress(done, len(videos))
         leaving.leave_together(trainer)
+        alive("gathering the scores of all ranks")
         result = summarise(name, gather(found), seconds=time.monotonic() - began)
         log.info("%s: J&F %.1f in %.1f s", name, result.jf, result.seconds)
         return result

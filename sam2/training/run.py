@@ -185,11 +185,15 @@ def execute(
     from sam2.training.rundir import begin
     from sam2.training.signals import listening
     from sam2.training.trainer import Start, build_trainer, prepare, target
+    from sam2.training.watchdog import guarded
 
     console = Console()
     rank = int(os.environ.get("RANK", processes().rank))
     fence = Fence(directory.path, Incarnation.current(), is_writer=rank == 0)
-    with logged(directory.log(rank), rank, console), listening() as asked, fence.watched():
+    world = int(os.environ.get("WORLD_SIZE", processes().world))
+    own_log = directory.log(rank)
+    guard = guarded(own_log, rank, world, config.launcher.timeout_s)
+    with logged(own_log, rank, console), guard, listening() as asked, fence.watched():
         if rank == 0:
             fence.claim()
         place = target(config, processes())

@@ -30,8 +30,10 @@ from sam2.training.preempt import Preemption
 from sam2.training.progress import ProgressDisplay
 from sam2.training.rundir import RunDirectory
 from sam2.training.signals import Asked
+from sam2.training.signs_of_life import SignsOfLife
 from sam2.training.strategies import Averaging, Sharding
 from sam2.training.typed import ConfigError
+from sam2.training.watchdog import GRACE_S
 
 _NEVER = (
     10**15
@@ -166,13 +168,14 @@ def _callbacks(
     metrics = MetricsWriter(file, config.trainer.log_every, watch, guard, start.fence.check)
     checkpoint = Checkpoint(directory.checkpoints, config.checkpoint, watch.restart, start.fence.check)
     own: list[pl.Callback] = [
+        SignsOfLife(),
         StepSeeds(config.seed),
         watch,
         guard,
         metrics,
         checkpoint,
         ProgressDisplay(metrics, console),
-        Preemption(start.asked, checkpoint, config.launcher.timeout_s),
+        Preemption(start.asked, checkpoint, _patience_s(config)),
     ]
     users = [plugin.build() for plugin in config.callbacks.values()]
     for name, callback in zip(config.callbacks, users, strict=True):
@@ -181,12 +184,17 @@ def _callbacks(
     return [*users, *own]
 
 
+def _patience_s(config: RunConfig) -> float:
+    """How long a rank waits for others in one collective: the watchdog, which can say more, acts before."""
+    return config.launcher.timeout_s + GRACE_S
+
+
 def _strategy(config: RunConfig, place: Target) -> Any:
     if place.world == 1 and config.trainer.strategy == "auto":
         return "auto"
     kind = Sharding if config.trainer.strategy == "fsdp" else Averaging
     backend = "nccl" if place.accelerator == "gpu" else "gloo"
-    return kind(config.trainer, backend, config.launcher.timeout_s)
+    return kind(config.trainer, backend, _patience_s(config))
 
 
 def _precision(config: RunConfig, place: Target) -> Any:

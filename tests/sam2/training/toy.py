@@ -1,7 +1,8 @@
 """A training run of milliseconds for tests of everything around the model: same loaders, same callbacks, same files.
 
 As a program: `python -m tests.sam2.training.toy RUN_DIR SETTINGS_JSON`. TOY_KILL="rank:micro-batch" kills -9 one rank
-there, TOY_NAN="rank:micro-batch" makes its loss no number, TOY_SLOW="rank:seconds" slows down its micro-batches.
+there, TOY_HANG has it sleep there, TOY_RAISE raises there, TOY_NAN makes its loss no number; TOY_SLOW="rank:seconds"
+slows down its micro-batches.
 """
 
 from __future__ import annotations
@@ -149,13 +150,20 @@ def run_toy(directory: RunDirectory, config: RunConfig, crash: Any = lambda stag
         execute(config, directory, ["toy"], toy_job(crash))
 
 
-def _kill(stage: str, number: int) -> None:
+def _disturb(stage: str, number: int) -> None:
     """What the environment asks for."""
+    if stage != "train":
+        return
     rank, _, seconds = os.environ.get("TOY_SLOW", ":").partition(":")
-    if stage == "train" and rank == os.environ.get("RANK", "0"):
+    if rank == os.environ.get("RANK", "0"):
         time.sleep(float(seconds))
-    if os.environ.get("TOY_KILL") == f"{os.environ.get('RANK', 0)}:{number}" and stage == "train":
+    here = f"{os.environ.get('RANK', 0)}:{number}"
+    if os.environ.get("TOY_KILL") == here:
         os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("TOY_HANG") == here:
+        time.sleep(600)
+    if os.environ.get("TOY_RAISE") == here:
+        raise ZeroDivisionError("a fault of one rank")
 
 
 def main(path: str, settings: str) -> int:
@@ -171,10 +179,10 @@ def main(path: str, settings: str) -> int:
 def _start(path: str, settings: str) -> None:
     directory, config = RunDirectory(Path(path)), toy_config(**json.loads(settings))
     if config.trainer.devices in ("auto", 1):
-        run_toy(directory, config, _kill)
+        run_toy(directory, config, _disturb)
     elif "RANK" in os.environ:
         die_with_parent()
-        execute(config, directory, ["toy"], toy_job(_kill))
+        execute(config, directory, ["toy"], toy_job(_disturb))
     else:
         with held(directory):
             command = [sys.executable, "-m", "tests.sam2.training.toy", path, settings]

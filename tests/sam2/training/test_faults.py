@@ -1,0 +1,60 @@
+"""When one of two ranks hangs, raises or is killed, both end soon, and the exit code is true."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sam2.training.exit_codes import HUNG
+from sam2.training.rundir import RunDirectory
+
+ROOT = Path(__file__).parents[3]
+LIMIT_S = 120  # far below launcher.timeout_s where that is not to ring
+
+
+def two_ranks(folder: Path, timeout_s: float, **disturbance: str) -> subprocess.CompletedProcess[str]:
+    """A toy run of two processes in which something happens to one of them."""
+    settings: dict[str, Any] = {
+        "trainer__devices": 2,
+        "trainer__accelerator": "cpu",
+        "launcher__timeout_s": timeout_s,
+    }
+    command = [sys.executable, "-m", "tests.sam2.training.toy", str(folder), json.dumps(settings)]
+    environment = {**os.environ, **disturbance, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_hangs_ends_the_run_with_the_stacks_of_both(tmp_path: Path, rank: int) -> None:
+    began = time.monotonic()
+    ended = two_ranks(tmp_path, 20.0, TOY_HANG=f"{rank}:5")
+    logs = [RunDirectory(tmp_path).log(number).read_text() for number in (0, 1)]
+    assert time.monotonic() - began < LIMIT_S
+    assert f"ended with exit code {HUNG} (it hung;" in ended.stderr
+    assert "hangs: no sign of life for" in ended.stderr and "micro-batch 5 of step 3" in ended.stderr
+    assert "in _disturb" in logs[rank], "where it hangs"
+    assert "in backward" in logs[1 - rank] and "in _disturb" not in logs[1 - rank], "where the other waits"
+    assert "gloo" not in "".join(logs), "the stacks come before the process group gives up"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_exception_on_one_rank_ends_both_long_before_the_time_out(tmp_path: Path, rank: int) -> None:
+    ended = two_ranks(tmp_path, 1800.0, TOY_RAISE=f"{rank}:5")
+    assert f"rank {rank} of 2 ended with exit code 1" in ended.stderr
+    assert "ZeroDivisionError: a fault of one rank" in RunDirectory(tmp_path).log(rank).read_text()
+    assert not RunDirectory(tmp_path).is_finished
+
+
+@pytest.mark.slow
+def test_the_code_of_a_killed_rank_is_the_code_of_the_run(tmp_path: Path) -> None:
+    ended = two_ranks(tmp_path, 1800.0, TOY_KILL="1:5")
+    assert "rank 1 of 2 ended with exit code 137" in ended.stderr
