@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.access import Access
 from data.augment import AugmentConfig
 from data.clip import DataError
-from data.place import Url, checked, is_pipe, is_url, shown
 from data.sample import SamplingConfig
+from data.storage.access import Access
+from data.storage.place import Url, checked, is_pipe, is_url, shown
 
 _CHOICES = {
     "warp_on": ("auto", "worker", "device"),

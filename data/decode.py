@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data.checking.diagnose import decoding_problem
 from data.clip import DataError
-from data.diagnose import decoding_problem
 from data.index import Sample, ShardIndex
-from data.place import StorageError
 from data.quarantine import SampleError
 from data.rle import box_of, decode_columns, run_lengths
 from data.shard import MASKS, META, sha256
+from data.storage.place import StorageError
 
 decord.logging.set_level(decord.logging.QUIET)  # its messages come back as exceptions
 

@@ -14,8 +14,8 @@ from data.decode import read_masks
 from data.in_order import in_order
 from data.index import ShardIndex
 from data.measure import area_of, centre_of, runs_by_frame
-from data.place import StorageError
 from data.sources import VideoSource
+from data.storage.place import StorageError
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""

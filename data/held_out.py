@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.access import Access
 from data.clip import DataError
 from data.decode import decode_frames, decode_masklet, read_masks
 from data.index import ShardIndex
-from data.place import shown
 from data.quarantine import SampleError
 from data.shard import MASKS
+from data.storage.access import Access
+from data.storage.place import shown
 from data.warp import resize
 
 _CHUNK = 16  # frames at full size held in memory together

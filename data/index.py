@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.access import Access
 from data.clip import DataError
 from data.columns import Columns, read_columns, row, scan_columns
-from data.copied_shards import CopiedShards, stage
-from data.origin import Folder, fetch_whole
-from data.place import is_pipe, is_url, shown
-from data.ranged_shards import RangedShards
-from data.remote import Remote
 from data.shard import MEDIA, META, SampleMeta, list_shards, parse_meta
-from data.shard_cache import ShardCache
-from data.shard_store import ShardStore
+from data.storage.access import Access
+from data.storage.copied_shards import CopiedShards, stage
+from data.storage.origin import Folder, fetch_whole
+from data.storage.place import is_pipe, is_url, shown
+from data.storage.ranged_shards import RangedShards
+from data.storage.remote import Remote
+from data.storage.shard_cache import ShardCache
+from data.storage.shard_store import ShardStore
 
 INDEX_NAME = "index.npz"
 RECORD_NAME = "convert.json"  # what a conversion says about the folder

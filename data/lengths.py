@@ -6,10 +6,10 @@ import numpy as np
 
 from data.clip import DataError
 from data.index import ShardIndex
-from data.place import shown
 from data.plural import plural
 from data.quarantine import allowed_bad
 from data.sample import SamplingConfig, frames_needed
+from data.storage.place import shown
 
 
 def refuse_short_videos(

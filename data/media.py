@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from data.checking.diagnose import reason, structure_problem
 from data.clip import AnnotatedVideo, DataError, ImageFiles, VideoFile
-from data.diagnose import reason, structure_problem
 
 MAX_PIXELS = 1 << 28  # of one image, before memory is spent on it
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")

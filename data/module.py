@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 from data.clip import DataError
 from data.config import DataConfig, DatasetConfig
-from data.copied_shards import CopiedShards
 from data.exclude import choose_samples
 from data.held_out import HeldOut, HeldOutVideo
 from data.index import ShardIndex
 from data.lengths import refuse_short_videos
 from data.loader import StepLoader
 from data.order import Blocks
-from data.place import is_pipe, shown
 from data.plan import Plan, PlannedDataset
 from data.plural import plural
 from data.quarantine import Quarantine, open_index
 from data.raw import RawBatch
 from data.read import ClipReader, MicroBatches
+from data.storage.copied_shards import CopiedShards
+from data.storage.place import is_pipe, shown
 from data.stream import StreamBatches, StreamPlan
 
 __all__ = ["ClipDataModule", "DataConfig", "DatasetConfig", "HeldOut", "HeldOutVideo", "StepLoader"]

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data.access import Access
 from data.clip import DataError
 from data.columns import read_columns
 from data.index import INDEX_NAME, ShardIndex
 from data.plural import plural
 from data.shard import list_shards
+from data.storage.access import Access
 
 log = logging.getLogger(__name__)
 

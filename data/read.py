@@ -18,13 +18,13 @@ from data.decode import decode_frames, decode_masklet, read_masks
 from data.exclude import Chosen, all_samples
 from data.index import Sample, ShardIndex
 from data.order import mix
-from data.place import StorageError
 from data.plan import Job, Plan
 from data.quarantine import MAX_REPLACEMENTS, BadSample, SampleError
 from data.raw import RawBatch, RawClip, collate_raw
 from data.rle import area
 from data.sample import SamplingConfig, TooFewFrames, admitted, choose
 from data.shard import MASKS
+from data.storage.place import StorageError
 
 _SAMPLING, _AUGMENT, _CLIP = range(1, 4)  # one stream of random numbers for each purpose
 

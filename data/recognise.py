@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data.clip import DataError
-from data.frame_folder import folders_in, images_in
+from data.formats.frame_folder import folders_in, images_in
+from data.formats.video_folders import VIDEO, recognise
 from data.look import look
 from data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from data.shard import META
 from data.sources import source_names
-from data.video_folders import VIDEO, recognise
 
 SHARDS = "shards"
 _DEPTH, _WIDE, _MOST = 4, 200, 5000  # folders deep, entries of each, entries in all

@@ -25,12 +25,12 @@ from data.columns import columns_of_one
 from data.config import DataConfig
 from data.index import ShardIndex
 from data.order import mix, permute
-from data.place import PIPE, StorageError
 from data.plan import Job
 from data.quarantine import MAX_REPLACEMENTS, BadSample, SampleError
 from data.raw import RawClip, collate_raw
 from data.read import ClipReader, Delivery, one_thread, stage_limits
 from data.shard import MASKS, MEDIA, META
+from data.storage.place import PIPE, StorageError
 
 log = logging.getLogger(__name__)
 

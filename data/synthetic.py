@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from data.claim import read_note, refuse_another, write_note
 from data.clip import DataError
-from data.staging import PRESETS, SPLITS, SyntheticConfig, render
+from data.scenes.staging import PRESETS, SPLITS, SyntheticConfig, render
 
 __all__ = ["PRESETS", "SPLITS", "SyntheticConfig", "configure", "generate", "render"]
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.frame_folder import image_clip
-from data.inside import inside
-from data.json_fields import objects, text, whole
-from data.json_file import read_object
-from data.json_mask import rle_mask
-from data.label_images import MaskTable
+from data.formats.frame_folder import image_clip
+from data.formats.inside import inside
+from data.formats.json_fields import objects, text, whole
+from data.formats.json_file import read_object
+from data.formats.json_mask import rle_mask
+from data.formats.label_images import MaskTable
 from data.look import look
 from data.shard import MAX_CELLS, MAX_SIDE, as_key
 

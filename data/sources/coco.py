@@ -23,15 +23,15 @@ from typing import Any
 
 from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.copies import original_of
-from data.frame_folder import image_clip
-from data.inside import inside
-from data.json_fields import objects, whole
-from data.json_file import read_object
-from data.json_mask import rle_mask
-from data.label_images import MaskTable
+from data.formats.copies import original_of
+from data.formats.frame_folder import image_clip
+from data.formats.inside import inside
+from data.formats.json_fields import objects, whole
+from data.formats.json_file import read_object
+from data.formats.json_mask import rle_mask
+from data.formats.label_images import MaskTable
+from data.formats.outlines import NoOutline, polygon_mask
 from data.look import look
-from data.outlines import NoOutline, polygon_mask
 from data.plural import plural
 from data.shard import MAX_OBJECTS, MAX_SIDE, as_key
 

@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.copies import original_of
-from data.cvat_media import find_media
-from data.cvat_shapes import SHAPES, ShapeRules, whole_attribute
-from data.cvat_tracks import TaskFrames, shapes_by_frame
-from data.frame_folder import image_clip
-from data.inside import inside
-from data.label_images import MaskTable
+from data.formats.copies import original_of
+from data.formats.cvat_media import find_media
+from data.formats.cvat_shapes import SHAPES, ShapeRules, whole_attribute
+from data.formats.cvat_tracks import TaskFrames, shapes_by_frame
+from data.formats.frame_folder import image_clip
+from data.formats.inside import inside
+from data.formats.label_images import MaskTable
+from data.formats.outlines import union
+from data.formats.xml_file import read_xml
 from data.look import look
 from data.media import seen_size
-from data.outlines import union
 from data.shard import MAX_CELLS, MAX_FRAMES, MAX_OBJECTS, MAX_SIDE, as_key
-from data.xml_file import read_xml
 
 _SUFFIXES = ("", ".png", ".PNG", ".jpg", ".jpeg")  # frames of a video are named without ending
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.clip import DataError, SourceClip
+from data.formats.vos_folder import VosFolder
 from data.look import look
-from data.vos_folder import VosFolder
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 
 from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, Pictures, SourceClip
-from data.dicom_file import is_dicom, naming, read_dicom
-from data.dicom_segmentation import STORAGE, Segment, read_segmentation
-from data.dicom_series import Series, read_series
-from data.label_images import MaskTable
+from data.formats.dicom_file import is_dicom, naming, read_dicom
+from data.formats.dicom_segmentation import STORAGE, Segment, read_segmentation
+from data.formats.dicom_series import Series, read_series
+from data.formats.label_images import MaskTable
+from data.formats.volume import Window, object_rows, parse_window, pictures
 from data.look import look
 from data.shard import sha256
-from data.volume import Window, object_rows, parse_window, pictures
 
 log = logging.getLogger(__name__)
 

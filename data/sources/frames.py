@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from data.checking.finding import tell_of_bare
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.finding import tell_of_bare
-from data.frame_folder import folders_in, image_clip, images_in, natural, pair
+from data.formats.frame_folder import folders_in, image_clip, images_in, natural, pair
+from data.formats.mask_folder import check_kind, read_masks
+from data.formats.video_folders import Pattern, alike, complete, find, parse, recognise
 from data.look import look
-from data.mask_folder import check_kind, read_masks
 from data.shard import as_key
-from data.video_folders import Pattern, alike, complete, find, parse, recognise
 
 log = logging.getLogger(__name__)
 

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.components import components
-from data.copies import original_of
-from data.frame_folder import image_clip, natural
-from data.inside import inside
-from data.label_images import MaskTable, object_table, read_labels, read_mask, tell_of_void
+from data.formats.components import components
+from data.formats.copies import original_of
+from data.formats.frame_folder import image_clip, natural
+from data.formats.inside import inside
+from data.formats.label_images import MaskTable, object_table, read_labels, read_mask, tell_of_void
 from data.look import look
 from data.media import IMAGE_SUFFIXES
 from data.plural import plural

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.frame_folder import image_clip
-from data.inside import inside
-from data.json_fields import number, objects, text, whole
-from data.json_file import read_object
-from data.label_images import MaskTable
+from data.formats.frame_folder import image_clip
+from data.formats.inside import inside
+from data.formats.json_fields import number, objects, text, whole
+from data.formats.json_file import read_object
+from data.formats.label_images import MaskTable
+from data.formats.outlines import NoOutline
 from data.look import look
 from data.media import open_image, seen_size
-from data.outlines import NoOutline
 from data.rle import encode_mask
 from data.shard import MAX_OBJECTS, MAX_SIDE, as_key
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.clip import SourceClip
-from data.vos_folder import Categories, VosFolder, part_of, read_categories
+from data.formats.vos_folder import Categories, VosFolder, part_of, read_categories
 
 
 @dataclass(frozen=True)

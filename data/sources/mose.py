@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.clip import SourceClip
-from data.vos_folder import VosFolder, part_of
+from data.formats.vos_folder import VosFolder, part_of
 
 
 @dataclass(frozen=True)

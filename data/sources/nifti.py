@@ -23,15 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import AnnotatedVideo, DataError, Pictures, SourceClip
-from data.inside import inside
-from data.json_file import read_object
-from data.label_images import MaskTable
-from data.look import look
-from data.nifti_file import NiftiFile, read_header, stem_of
-from data.plural import plural
-from data.rle import encode_mask
-from data.shard import MAX_OBJECTS, as_key
-from data.volume import (
+from data.formats.inside import inside
+from data.formats.json_file import read_object
+from data.formats.label_images import MaskTable
+from data.formats.nifti_file import NiftiFile, read_header, stem_of
+from data.formats.volume import (
     FPS,
     Slicing,
     check_axis,
@@ -44,6 +40,10 @@ from data.volume import (
     pictures,
     slicing,
 )
+from data.look import look
+from data.plural import plural
+from data.rle import encode_mask
+from data.shard import MAX_OBJECTS, as_key
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import AnnotatedVideo, DataError, Pictures, SourceClip
+from data.formats.npz_file import NpzArray, npz_array, npz_arrays
+from data.formats.volume import (
+    FPS,
+    check_ignore,
+    check_patient,
+    group_of,
+    label_table,
+    parse_window,
+    pictures,
+)
 from data.look import look
-from data.npz_file import NpzArray, npz_array, npz_arrays
 from data.shard import MAX_FRAMES, MAX_SIDE, as_key
-from data.volume import FPS, check_ignore, check_patient, group_of, label_table, parse_window, pictures
 
 _ORDERS = ("xyz", "zyx")
 

@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import AnnotatedVideo, DataError, ImageFiles, Media, Pictures, SourceClip
-from data.frame_folder import natural
-from data.json_fields import number, objects, whole
-from data.json_file import parse_json, read_json
-from data.json_mask import rle_mask
+from data.formats.frame_folder import natural
+from data.formats.json_fields import number, objects, whole
+from data.formats.json_file import parse_json, read_json
+from data.formats.json_mask import rle_mask
+from data.formats.tar_files import TarFile, files_in_tar
 from data.look import look
 from data.media import open_image
 from data.shard import MAX_OBJECTS, MAX_SIDE, as_key
-from data.tar_files import TarFile, files_in_tar
 
 _MOST_BYTES = 1 << 28  # of one image or its JSON
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.clip import AnnotatedVideo, DataError, SourceClip, VideoFile
-from data.json_file import read_object
+from data.formats.json_file import read_object
 from data.look import look
 from data.media import probe_fps
 from data.rle import area

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.frame_folder import folders_in, image_clip, images_in, pair
-from data.inside import inside
+from data.formats.frame_folder import folders_in, image_clip, images_in, pair
+from data.formats.inside import inside
+from data.formats.mask_folder import object_folders
 from data.look import look
-from data.mask_folder import object_folders
 from data.shard import as_key
 
 _FRAMES, _MASKS = "JPEGImages_24fps", "Annotations_6fps"

@@ -21,15 +21,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from data.checking.finding import tell_of_bare
 from data.clip import AnnotatedVideo, DataError, SourceClip, VideoFile
-from data.finding import tell_of_bare
-from data.frame_folder import images_in, natural
-from data.inside import inside
+from data.formats.frame_folder import images_in, natural
+from data.formats.inside import inside
+from data.formats.mask_folder import FolderMasks, check_kind, read_masks
+from data.formats.video_folders import VIDEO, Pattern, find, parse
 from data.look import look
-from data.mask_folder import FolderMasks, check_kind, read_masks
 from data.media import VIDEO_SUFFIXES, open_video, probe_fps
 from data.shard import as_key
-from data.video_folders import VIDEO, Pattern, find, parse
 
 log = logging.getLogger(__name__)
 

@@ -21,13 +21,13 @@ import yaml
 
 from data.choices import check_choices
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.copies import original_of
-from data.frame_folder import image_clip
-from data.inside import inside
-from data.label_images import MaskTable
+from data.formats.copies import original_of
+from data.formats.frame_folder import image_clip
+from data.formats.inside import inside
+from data.formats.label_images import MaskTable
+from data.formats.outlines import NoOutline, polygon_mask
 from data.look import look
 from data.media import IMAGE_SUFFIXES, seen_size
-from data.outlines import NoOutline, polygon_mask
 from data.plural import plural
 from data.shard import MAX_OBJECTS, as_key
 

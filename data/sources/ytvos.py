@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.clip import DataError, SourceClip
-from data.vos_folder import VosFolder, part_of, read_categories
+from data.formats.vos_folder import VosFolder, part_of, read_categories
 
 _FPS = 30.0
 _FIRST_FRAMES_ONLY = ("valid", "valid_all_frames", "test", "test_all_frames")

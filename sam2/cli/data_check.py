@@ -12,7 +12,7 @@ from sam2.cli.data_options import AllCores, Data, From, Settings, cores, errors,
 from sam2.counted import counted
 
 if TYPE_CHECKING:
-    from data.finding import Finding
+    from data.checking.finding import Finding
 
 EPILOG = examples(
     "sam2 data check /path/to/shards",
@@ -37,7 +37,7 @@ def check(
     """
     workers = workers or cores()
     with errors(2):
-        from data.place import is_url, shown
+        from data.storage.place import is_url, shown
 
         if is_url(root):
             raise ValueError(
@@ -47,11 +47,11 @@ def check(
     unit = ("MB", 1e-6) if reader is None else ("clips", 1)
     with errors(1), counted("checking", *unit) as progress:
         if reader is None:
-            from data.check import check as check_shards
+            from data.checking.check import check as check_shards
 
             findings = check_shards(Path(root), not fast, workers, progress)
         else:
-            from data.check_source import check_source
+            from data.checking.check_source import check_source
 
             findings = check_source(reader, not fast, workers, progress)
     if as_json:

@@ -52,9 +52,9 @@ def source_of(root: str, name: str | None, settings: list[str] | None) -> VideoS
     Raises:
         DataError: no such source, folder or option, or the layout does not tell which source it is.
     """
-    from data.check_source import open_source
-    from data.place import is_url, shown
+    from data.checking.check_source import open_source
     from data.recognise import SHARDS, tell_source
+    from data.storage.place import is_url, shown
 
     name = name or (SHARDS if is_url(root) else tell_source(Path(root)))
     options = parse(settings)

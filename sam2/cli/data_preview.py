@@ -40,8 +40,8 @@ def preview(
 
         config = preview_config(root, recipe, settings or [], seed)
     with errors(1):
-        from data.place import shown
         from data.plural import plural
+        from data.storage.place import shown
         from sam2.training.clip_sheet import write_html, write_png
 
         clips = list(islice(training_clips(config, first), count))

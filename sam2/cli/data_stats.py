@@ -39,10 +39,10 @@ def stats(
     with errors(2):
         reader = source_of(root, source, settings)
     with errors(1), counted("measuring", "clips") as progress:
-        from data.access import Access
         from data.facts import facts_of_shards, facts_of_source
         from data.index import ShardIndex
         from data.stats import gather
+        from data.storage.access import Access
 
         count = workers or cores()
         if reader is None:
@@ -66,8 +66,8 @@ def stats(
 def _show(root: str, found: Statistics) -> None:
     from rich.console import Console
 
-    from data.place import shown
     from data.plural import plural
+    from data.storage.place import shown
 
     console = Console()
     videos = found.clips - found.images

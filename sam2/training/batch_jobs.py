@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.place import is_url
+
 from sam2.slurm.folder import JobFolder
 from sam2.slurm.profile import Cluster
 from sam2.slurm.render import RUN_DIR, Job, job_name, pattern, quoted

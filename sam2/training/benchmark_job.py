@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from rich.console import Console, Group
 
-from data.access import Access
 from data.clip import DataError
 from data.held_out import HeldOut, HeldOutVideo
-from data.place import is_url, shown
+from data.storage.access import Access
+from data.storage.place import is_url, shown
 from sam2.build_sam import build_sam2_video_predictor
 from sam2.checkpoint import CheckpointError
 from sam2.cli.weights import Weights, find_weights

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.staging import PRESETS, render
+from data.scenes.staging import PRESETS, render
 from sam2.evaluation.benchmark import MadeUp, Manifest
 from sam2.evaluation.boundary import Bools
 from sam2.evaluation.errors import EvaluationError
@@ -32,7 +32,7 @@ def make(
         about: the benchmark.
         out: folder that does not exist yet.
         videos: how many.
-        preset: what they look like, see data/staging.py.
+        preset: what they look like, see data/scenes/staging.py.
         seed: another seed, other videos.
         full: also the masks that the benchmark keeps to itself, so that they can be scored here.
 

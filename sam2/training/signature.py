@@ -27,7 +27,7 @@ from typing import Any
 import sam2
 from data.index import ShardIndex
 from data.module import ClipDataModule
-from data.place import is_pipe
+from data.storage.place import is_pipe
 from sam2.training.config import RunConfig
 from sam2.training.decisive import digest_of_settings
 from sam2.training.synthetic import decisive_of

@@ -27,7 +27,7 @@ class SyntheticData:
     """Videos to make before training; `data.root` and `data.val_root` become theirs.
 
     Attributes:
-        preset: what they look like, see data/staging.py.
+        preset: what they look like, see data/scenes/staging.py.
         seed: another seed, other videos.
         train: how many to train on.
         held_out: how many to evaluate on.

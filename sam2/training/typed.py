@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from data.place import Url, is_url
+from data.storage.place import Url, is_url
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from data.check import check
+from data.checking.check import check
 from data.encode import EncodeOptions
 from data.index import ShardIndex
 from data.shard import parse_meta, sha256

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.check import check
-from data.check_source import check_source, open_source
+from data.checking.check import check
+from data.checking.check_source import check_source, open_source
 from data.clip import DataError
 from data.encode import EncodeOptions
 from data.write import ConvertOptions, convert

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.components import components
+from data.formats.components import components
 
 
 def flooded(labels):

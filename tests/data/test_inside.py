@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.clip import DataError
-from data.inside import inside
+from data.formats.inside import inside
 
 
 def test_a_path_inside_is_that_path(tmp_path):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from data.access import Access, default_cache_dir
 from data.clip import DataError
 from data.config import DataConfig, DatasetConfig
 from data.decode import decode_frames, read_masks
@@ -21,9 +20,10 @@ from data.held_out import HeldOut
 from data.index import INDEX_NAME, ShardIndex
 from data.module import ClipDataModule
 from data.order import Blocks
-from data.place import StorageError, Url, join, shown
 from data.quarantine import SampleError
-from data.remote import Remote
+from data.storage.access import Access, default_cache_dir
+from data.storage.place import StorageError, Url, join, shown
+from data.storage.remote import Remote
 from tests.data.servers import FileServer
 from tests.data.shards import numbered_videos, to_shards
 
@@ -70,7 +70,7 @@ def copies(folder):
 @pytest.mark.parametrize("has_ranges", [True, False])
 @pytest.mark.parametrize("remote", ["download", "range"])
 def test_every_byte_is_that_of_the_folder(root, access, has_ranges, remote, monkeypatch):
-    monkeypatch.setattr("data.remote.CHUNK", 4096)
+    monkeypatch.setattr("data.storage.remote.CHUNK", 4096)
     with FileServer(root, has_ranges).running() as server:
         index = ShardIndex.load(server.url, Access(**{**vars(access), "remote": remote}))
         local = ShardIndex.load(root)
@@ -124,7 +124,7 @@ def test_batches_are_those_of_the_folder_whatever_the_workers(root, server, tmp_
 @pytest.mark.parametrize("fault", [503, 429, "cut", "short", "slow", "stall"])
 @pytest.mark.parametrize("has_ranges", [True, False])
 def test_faults_that_pass_are_survived(root, access, fault, has_ranges, monkeypatch, caplog):
-    monkeypatch.setattr("data.remote.CHUNK", 6000)
+    monkeypatch.setattr("data.storage.remote.CHUNK", 6000)
     with FileServer(root, has_ranges, stall_s=1.5).running() as server:
         # Without ranges, two requests tell that.
         server.faults["000001.tar"] = ([] if has_ranges else [None, None]) + [fault] * (
@@ -394,7 +394,7 @@ def test_what_another_process_has_open_is_not_evicted(root, server, access, capl
 
 def test_a_full_disk_is_said_with_the_remedy(server, access, monkeypatch):
     index = ShardIndex.load(server.url, access)
-    monkeypatch.setattr("data.shard_cache.ShardCache._free", lambda *_: -(10**9))
+    monkeypatch.setattr("data.storage.shard_cache.ShardCache._free", lambda *_: -(10**9))
     with pytest.raises(StorageError, match=r"cache: no room for .* GB.*data\.cache_dir"):
         index.read(0, "mp4")
     assert not list(access.cache_dir.glob("*.part"))
@@ -404,7 +404,7 @@ def test_a_file_system_without_locks_is_said_with_the_remedy(server, access, mon
     def flock(fd, kind):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("data.shard_cache.fcntl.flock", flock)
+    monkeypatch.setattr("data.storage.shard_cache.fcntl.flock", flock)
     with pytest.raises(StorageError, match=r"cache: its file system has no locks .*data\.cache_dir"):
         ShardIndex.load(server.url, access)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.access import Access
 from data.config import DataConfig
 from data.held_out import HeldOut
 from data.index import ShardIndex
 from data.module import ClipDataModule
 from data.quarantine import open_index
+from data.storage.access import Access
 from tests.data.shards import numbered_videos, to_shards
 
 fork = multiprocessing.get_context("fork")
@@ -76,7 +76,7 @@ def test_too_little_room_falls_back_to_the_original_and_says_so(root, tmp_path, 
     caplog.clear()
     disk = os.statvfs(tmp_path)
     free = os.statvfs_result((disk.f_bsize, 512, disk.f_blocks, 40, 40, *tuple(disk)[5:]))
-    monkeypatch.setattr("data.shard_cache.os.statvfs", lambda _: free)
+    monkeypatch.setattr("data.storage.shard_cache.os.statvfs", lambda _: free)
     found = take(root, stage=True, cache_dir=tmp_path / "b")
     assert "6.14e-05 GB needed, 2.05e-05 GB free" in caplog.text
     assert torch.equal(found[3].frames, expected[3].frames) and not copies(tmp_path / "b")
@@ -90,7 +90,7 @@ def test_a_disk_that_fills_while_copying_falls_back_too(root, access, monkeypatc
             raise OSError(28, "No space left on device")
         return real(fd, data, at)
 
-    monkeypatch.setattr("data.origin.os.pwrite", full)
+    monkeypatch.setattr("data.storage.origin.os.pwrite", full)
     index = open_index(root, 0.01, access)
     assert index.store is None and index.read(5, "mp4")
     assert "stays where it is" in caplog.text and "no room for" in caplog.text
@@ -114,7 +114,7 @@ def test_processes_of_one_node_share_the_work(root, access):
 
 def test_a_second_run_finds_the_copies_of_the_first(root, access, monkeypatch):
     open_index(root, 0.01, access)
-    monkeypatch.setattr("data.copied_shards.copy_file", None)
+    monkeypatch.setattr("data.storage.copied_shards.copy_file", None)
     index = open_index(root, 0.01, access)
     assert index.store is not None and index.read(0, "mp4")
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from data.check_source import open_source
+from data.checking.check_source import open_source
 from data.facts import facts_of_shards, facts_of_source
 from data.index import ShardIndex
 from data.stats import gather, motion, reappearances, spread

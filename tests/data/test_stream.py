@@ -13,9 +13,9 @@ from data.clip import DataError
 from data.config import DataConfig, Stage
 from data.index import ShardIndex
 from data.module import ClipDataModule
-from data.place import StorageError, Url
 from data.plan import Job
 from data.quarantine import SampleError
+from data.storage.place import StorageError, Url
 from data.stream import StreamBatches, index_of_one
 from tests.data.shards import DAMAGES, image_shards, numbered_videos, rewrite, to_shards
 from tests.data.test_module import QUIET, Recorder

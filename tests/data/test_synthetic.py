@@ -13,11 +13,11 @@ from pycocotools import mask as coco
 
 from data.clip import DataError
 from data.index import ShardIndex
-from data.motion import arrive_late, fold, leave_and_return, push_out, wander
-from data.scene import Outline, Scene, Thing, make_shape
+from data.scenes.motion import arrive_late, fold, leave_and_return, push_out, wander
+from data.scenes.scene import Outline, Scene, Thing, make_shape
+from data.scenes.textures import texture
 from data.sources import load_source
 from data.synthetic import PRESETS, SyntheticConfig, generate, render
-from data.textures import texture
 from data.write import convert
 
 FILES = Path(__file__).parent / "files"

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
 
-from data.check import check
-from data.check_source import check_source
+from data.checking.check import check
+from data.checking.check_source import check_source
 from data.encode import EncodeOptions
 from data.index import ShardIndex
 from data.sources import load_source

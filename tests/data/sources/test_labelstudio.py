@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data.clip import DataError
-from data.labelstudio_rle import brush_alpha
+from data.formats.labelstudio_rle import brush_alpha
 from data.sources import load_source
 from tests.data.sav_folder import number_in
 from tests.data.sources.converted import convert_from, skipped

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from data.clip import DataError
+from data.formats.nifti_file import NiftiFile
 from data.media import frames_at
-from data.nifti_file import NiftiFile
 from data.sources import load_source
 from tests.data.sources.converted import convert_from, skipped
 from tests.data.sources.nifti_files import (

@@ -11,6 +11,7 @@ import pytest
 
 from data.sources import describe
 from sam2.training import run
+from sam2.training.rundir import RunDirectory
 from tests.data.sources.converted import convert_from
 from tests.data.sources.vos_files import walking_ids, write_frames, write_masks
 
@@ -28,7 +29,9 @@ def commands(name):
 @pytest.mark.parametrize("name", VIDEO_SOURCES)
 def test_the_recipe_for_videos_composes_as_the_page_of_a_source_says(name, monkeypatch, tmp_path):
     started = []
-    monkeypatch.setattr(run, "start", lambda config, command: started.append(config))
+    monkeypatch.setattr(
+        run, "start", lambda config, command: started.append(config) or RunDirectory(tmp_path)
+    )
     monkeypatch.chdir(tmp_path)
     convert, train = commands(name)
     assert convert[:5] == ["sam2", "data", "convert", "--from", name]

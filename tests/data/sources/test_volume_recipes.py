@@ -8,6 +8,7 @@ import pytest
 
 from data.sources import describe, load_source
 from sam2.training import run
+from sam2.training.rundir import RunDirectory
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,7 +26,9 @@ def test_the_recipe_for_videos_composes_as_the_page_of_a_source_says(name, tmp_p
     title, text = describe(name)
     assert "ROOT/" in text and "license:" in text
     started = []
-    monkeypatch.setattr(run, "start", lambda config, command: started.append(config))
+    monkeypatch.setattr(
+        run, "start", lambda config, command: started.append(config) or RunDirectory(tmp_path)
+    )
     monkeypatch.chdir(tmp_path)
     words = shlex.split(train)
     assert words[:2] == ["python", "train.py"] and f"data={name}" in words

@@ -13,7 +13,7 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
-from data.staging import PRESETS
+from data.scenes.staging import PRESETS
 from sam2.cli import app as sam2
 from sam2.cli.eval import app
 from sam2.evaluation.benchmark import manifest

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from data.check_source import open_source
+from data.checking.check_source import open_source
 from data.encode import EncodeOptions
 from data.write import ConvertOptions, convert
 from sam2.cli.data import app

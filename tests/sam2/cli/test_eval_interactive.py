@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from data.staging import PRESETS
+from data.scenes.staging import PRESETS
 from sam2.cli.eval import app
 from sam2.evaluation.benchmark import manifest, open_benchmark
 from sam2.evaluation.clicks import next_click

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from data.held_out import HeldOut
-from data.staging import PRESETS
+from data.scenes.staging import PRESETS
 from sam2.checkpoint import export
 from sam2.cli.eval import app
 from sam2.evaluation.benchmark import manifest, open_benchmark

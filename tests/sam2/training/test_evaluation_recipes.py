@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.staging import PRESETS
+from data.scenes.staging import PRESETS
 from sam2.evaluation.benchmark import manifest
 from sam2.training import run
 from sam2.training.made_up import make

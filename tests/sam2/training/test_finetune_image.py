@@ -13,6 +13,7 @@ from data.module import ClipDataModule
 from sam2.training import run
 from sam2.training.config import RunConfig
 from sam2.training.module import TrainingModule
+from sam2.training.rundir import RunDirectory
 from tests.data.sources.converted import convert_from
 from tests.data.sources.image_files import write_image
 
@@ -24,7 +25,9 @@ TINY = ["model=test", "model.checkpoint=null", "model.recompute=none", "trainer=
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunConfig]:
     """Runs are collected instead of started; the current directory is a new one."""
     configs: list[RunConfig] = []
-    monkeypatch.setattr(run, "start", lambda config, command: configs.append(config))
+    monkeypatch.setattr(
+        run, "start", lambda config, command: configs.append(config) or RunDirectory(tmp_path)
+    )
     monkeypatch.chdir(tmp_path)
     return configs
 

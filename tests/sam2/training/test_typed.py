@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from data.place import Url
+from data.storage.place import Url
 from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, to_plain
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from data.checking.finding import notice
 from data.clip import DataError
-from data.finding import notice
 from data.media import MAX_PIXELS
 from data.rle import encode_labels, encode_mask
 from data.shard import MAX_CELLS

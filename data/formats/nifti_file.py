@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import DataError
+from data.formats.volume import MAX_VOLUME_BYTES, read_numbers
 from data.shard import MAX_SIDE
-from data.volume import MAX_VOLUME_BYTES, read_numbers
 
 SUFFIXES = (".nii.gz", ".nii")
 _SIZES = (348, 540)  # of the headers of versions 1 and 2

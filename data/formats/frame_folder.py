@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from data.checking.finding import notice
 from data.clip import AnnotatedVideo, DataError, ImageFiles
-from data.finding import notice
-from data.label_images import MaskTable
+from data.formats.label_images import MaskTable
 from data.media import IMAGE_SUFFIXES
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.textures import texture
+from data.scenes.textures import texture
 
 Array = NDArray[np.float32]
 

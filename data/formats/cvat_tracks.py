@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from data.clip import DataError
-from data.cvat_shapes import SHAPES, box_between, whole_attribute
+from data.formats.cvat_shapes import SHAPES, box_between, whole_attribute
 from data.shard import MAX_FRAMES
 
 _LAST = 2**31 - 1

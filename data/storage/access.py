@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.remote import Remote
-from data.shard_cache import ShardCache
+from data.storage.remote import Remote
+from data.storage.shard_cache import ShardCache
 
 
 @dataclass(frozen=True)

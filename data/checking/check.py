@@ -13,11 +13,11 @@ from pathlib import Path
 import av
 from PIL import Image, UnidentifiedImageError
 
+from data.checking.clip_check import ClipMasks, SideBySide, measure_clip
+from data.checking.diagnose import reason, structure_problem
+from data.checking.finding import Finding, of_error
 from data.clip import DataError
-from data.clip_check import ClipMasks, SideBySide, measure_clip
 from data.columns import read_meta
-from data.diagnose import reason, structure_problem
-from data.finding import Finding, of_error
 from data.in_order import in_order
 from data.index import INDEX_NAME, RECORD_NAME, ShardIndex
 from data.shard import MASKS, MAX_MASKS_BYTES, META, SampleMeta, list_shards, scan, sha256

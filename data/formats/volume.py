@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import DataError
-from data.label_images import MaskTable
+from data.formats.label_images import MaskTable
 from data.rle import encode_labels
 from data.shard import MAX_CELLS, MAX_OBJECTS
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.clip import DataError, ImageFiles, Media, VideoFile
-from data.cvat_tracks import TaskFrames
-from data.frame_folder import images_in
-from data.inside import inside
+from data.formats.cvat_tracks import TaskFrames
+from data.formats.frame_folder import images_in
+from data.formats.inside import inside
 from data.media import probe_fps, seen_size
 from data.shard import MAX_SIDE
 

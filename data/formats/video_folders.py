@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from data.clip import DataError
-from data.frame_folder import folders_in, images_in
-from data.inside import inside
+from data.formats.frame_folder import folders_in, images_in
+from data.formats.inside import inside
 
 VIDEO = "VIDEO"
 FRAMES = ("frames", "images", "imgs", "img", "rgb", "jpegimages")

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data.access import Access
 from data.clip import DataError
 from data.columns import Columns
-from data.copied_shards import CopiedShards
-from data.origin import check_size
-from data.remote import CHUNK, NoRanges, Remote
 from data.shard import META, sha256
-from data.shard_hashes import damage, member_hashes
+from data.storage.access import Access
+from data.storage.copied_shards import CopiedShards
+from data.storage.origin import check_size
+from data.storage.remote import CHUNK, NoRanges, Remote
+from data.storage.shard_hashes import damage, member_hashes
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.clip import DataError
-from data.outlines import NoOutline, polygon_mask
+from data.formats.outlines import NoOutline, polygon_mask
 from data.rle import encode_mask
 from data.shard import MAX_SIDE
 

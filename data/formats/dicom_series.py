@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import DataError
-from data.dicom_file import frames_of, naming, picture_shape, read_dicom
-from data.volume import FPS, Window
+from data.formats.dicom_file import frames_of, naming, picture_shape, read_dicom
+from data.formats.volume import FPS, Window
 
 _TAGS = (
     "SOPInstanceUID Rows Columns NumberOfFrames ImagePositionPatient ImageOrientationPatient PixelSpacing "

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data.checking.finding import tell_of_bare
 from data.clip import AnnotatedVideo, DataError, SourceClip
-from data.finding import tell_of_bare
-from data.frame_folder import folders_in, image_clip, images_in, pair
-from data.inside import inside
-from data.json_file import read_object
-from data.label_images import label_table
+from data.formats.frame_folder import folders_in, image_clip, images_in, pair
+from data.formats.inside import inside
+from data.formats.json_file import read_object
+from data.formats.label_images import label_table
 from data.look import look
 from data.shard import as_key
 

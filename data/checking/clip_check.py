@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from data.finding import Finding
+from data.checking.finding import Finding
 from data.measure import area_of, runs_by_frame, shared_pixels
 from data.plural import plural
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.clip import DataError
-from data.volume import MAX_VOLUME_BYTES, read_numbers
+from data.formats.volume import MAX_VOLUME_BYTES, read_numbers
 
 _MOST_MEMBERS = 10_000
 _KINDS = "biuf"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from data.clip import DataError
-from data.dicom_file import naming, picture_shape, read_dicom, unpack_bits
-from data.dicom_series import Series
+from data.formats.dicom_file import naming, picture_shape, read_dicom, unpack_bits
+from data.formats.dicom_series import Series
 from data.rle import encode_mask
 from data.shard import MAX_CELLS
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from data.clip import DataError
-from data.place import StorageError, checked, join, shown, without_secrets
+from data.storage.place import StorageError, checked, join, shown, without_secrets
 
 log = logging.getLogger(__name__)
 

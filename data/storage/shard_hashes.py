@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from data.columns import Columns
-from data.remote import CHUNK
 from data.shard import MASKS, MEDIA, META
+from data.storage.remote import CHUNK
 
 
 def damaged_members(columns: Columns, shard: int, fd: int, times: str) -> Iterator[tuple[int, str]]:

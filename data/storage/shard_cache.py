@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.alive import alive
-from data.place import StorageError
+from data.storage.place import StorageError
 
 log = logging.getLogger(__name__)
 

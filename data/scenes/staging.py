@@ -10,9 +10,18 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from data.motion import Absence, arrive_late, drift, fold, leave_and_return, push_out, spread_out, wander
-from data.scene import REACH, Scene, Thing, make_shape, make_skin
-from data.textures import texture
+from data.scenes.motion import (
+    Absence,
+    arrive_late,
+    drift,
+    fold,
+    leave_and_return,
+    push_out,
+    spread_out,
+    wander,
+)
+from data.scenes.scene import REACH, Scene, Thing, make_shape, make_skin
+from data.scenes.textures import texture
 
 SPLITS = ("train", "val", "test")
 _MAX_PAN = 0.25  # of the picture's side; the background is that much larger on each side

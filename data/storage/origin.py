@@ -11,8 +11,8 @@ from typing import Protocol
 
 from data.alive import alive
 from data.clip import DataError
-from data.remote import CHUNK, Facts
-from data.shard_cache import ShardCache
+from data.storage.remote import CHUNK, Facts
+from data.storage.shard_cache import ShardCache
 
 
 class Origin(Protocol):

@@ -15,11 +15,11 @@ import numpy as np
 
 from data.clip import DataError
 from data.columns import Columns
-from data.origin import Origin, check_size, copy_file, copy_name
-from data.place import StorageError
 from data.plural import plural
-from data.shard_cache import ShardCache
-from data.shard_hashes import damaged_members
+from data.storage.origin import Origin, check_size, copy_file, copy_name
+from data.storage.place import StorageError
+from data.storage.shard_cache import ShardCache
+from data.storage.shard_hashes import damaged_members
 
 log = logging.getLogger(__name__)
 

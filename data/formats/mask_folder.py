@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.clip import DataError
-from data.frame_folder import by_stem, folders_in, images_in, natural
-from data.label_images import VOID, MaskTable, has_colours, label_table, object_table
+from data.formats.frame_folder import by_stem, folders_in, images_in, natural
+from data.formats.label_images import VOID, MaskTable, has_colours, label_table, object_table
 from data.media import IMAGE_SUFFIXES
 
 KINDS = ("auto", "labels", "binary", "objects")

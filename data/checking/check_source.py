@@ -10,9 +10,9 @@ from typing import Any
 
 import av
 
+from data.checking.clip_check import ClipMasks, SideBySide, measure_clip
+from data.checking.finding import Finding, listening, notice, of_error
 from data.clip import AnnotatedVideo, DataError, Pictures, SourceClip
-from data.clip_check import ClipMasks, SideBySide, measure_clip
-from data.finding import Finding, listening, notice, of_error
 from data.in_order import in_order
 from data.media import frames_at
 from data.plural import plural

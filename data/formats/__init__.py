@@ -1,0 +1,1 @@
+"""File formats and layouts that several sources read: one module each."""

@@ -1,0 +1,1 @@
+"""What synthetic videos show: textured things that move, drawn with their exact masks."""
