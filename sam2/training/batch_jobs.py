@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.place import is_url
+from data.storage.place import is_url
 
 from sam2.slurm.folder import JobFolder
 from sam2.slurm.profile import Cluster
