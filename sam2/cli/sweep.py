@@ -79,6 +79,32 @@ def table(
         console.print(f"table      {out}")
 
 
+@app.command(
+    epilog="Examples:\n\n`sam2 sweep plot runs/ablate_memory --out curves.html`\n\n"
+    "`sam2 sweep plot runs/ablate_memory --metric train/loss --metric grad_norm --out curves.png`"
+)
+def plot(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(metavar="FILE.{html,svg,png}", help="The picture.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="A column of metrics.csv; may be repeated. Default: train/loss and val/J&F."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+) -> None:
+    """Draw curves: a line for each combination of settings, the mean over its seeds with their range."""
+    _refuse(out, overwrite)
+    try:
+        from sam2.training.sweeps.lines import panels
+        from sam2.training.sweeps.plot import write_plot
+        from sam2.training.sweeps.runs import gather
+
+        write_plot(out, panels(gather(runs), metric or ()), f"Curves of {' '.join(map(str, runs))}")
+    except (ValueError, OSError) as error:
+        raise failed(error, 1) from error
+    typer.echo(f"curves     {out}")
+
+
 def _refuse(out: Path | None, overwrite: bool) -> None:
     if out is not None:
         try:

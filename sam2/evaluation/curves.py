@@ -67,7 +67,7 @@ def _number(cell: object) -> float | None:
 def draw(curve: Curve, lines: Sequence[Line] = ()) -> str:
     """The curve as an SVG element: colours come from the page's CSS classes."""
     pieces = _pieces(curve)
-    floor, ceiling, ticks = _axis(
+    floor, ceiling, ticks = axis(
         [v for *_, low, high in pieces for v in (low, high)] + [line.value for line in lines]
     )
     first, last = curve.steps[0], max(curve.steps[-1], curve.steps[0] + 1e-9)
@@ -121,13 +121,13 @@ def _pieces(curve: Curve) -> list[tuple[float, float, float, float]]:
     return pieces
 
 
-def _axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
-    """Lowest and highest value of the plot and round values between them."""
+def axis(values: Sequence[float], parts: int = 3) -> tuple[float, float, list[float]]:
+    """Lowest and highest value of the plot and round values between them, about `parts` steps in all."""
     low, high = min(values), max(values)
     if high - low < 1e-12 * max(1.0, abs(high)):
         margin = abs(high) * 0.1 or 1.0
         low, high = low - margin, high + margin
-    rough = (high - low) / 3
+    rough = (high - low) / parts
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
     floor, ceiling = math.floor(low / step) * step, math.ceil(high / step) * step

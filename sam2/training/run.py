@@ -315,16 +315,7 @@ def _for_a_look(invocation: Invocation) -> Mapping[str, Any]:
 
 
 def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Finished:
-    """Train or evaluate, to the end.
-
-    Raises:
-        ConfigError: a plug-in of Hydra asks for a run that SLURM should get.
-    """
-    if config.launcher.kind == "slurm":
-        raise ConfigError(
-            "launcher=slurm submits all runs of a sweep at once, but a plug-in of Hydra chooses them one by one; leave "
-            "launcher=slurm out, or let the plug-in start jobs: hydra/launcher=submitit_slurm (slurm/README.md)"
-        )
+    """Train or evaluate, to the end."""
     from sam2.training.evaluation_config import EvaluationConfig
     from sam2.training.sweeps.ended import Finished
 

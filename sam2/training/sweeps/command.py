@@ -107,7 +107,8 @@ def record_members(
     first = trainings[0][1]
     folder = first.runs.absolute() / first.name / FOLDER / sweep_id([config for _, config in trainings])
     plain = [told_apart(to_plain(config)) for _, config in trainings]
-    keys = [key for key in plain[0] if any(other.get(key) != plain[0][key] for other in plain)]
+    every = dict.fromkeys(key for settings in plain for key in settings)
+    keys = [key for key in every if any(settings.get(key) != plain[0].get(key) for settings in plain)]
     recorded = [
         RecordedMember(
             " ".join(each.combination.overrides), each.directory.path, _picked(to_plain(each.config), keys)
@@ -166,7 +167,16 @@ def _by_plugin(invocation: Invocation, how: Sweep) -> int:
 
 
 def _once(how: Sweep, config: RunConfig | EvaluationConfig, combination: Combination) -> Finished:
-    """One run that a plug-in asks for."""
+    """One run that a plug-in asks for.
+
+    Raises:
+        ConfigError: SLURM should get it.
+    """
+    if config.launcher.kind == "slurm":
+        raise ConfigError(
+            "launcher=slurm submits all runs of a sweep at once, but a plug-in of Hydra chooses them one by one; leave "
+            "launcher=slurm out, or let the plug-in start jobs: hydra/launcher=submitit_slurm (slurm/README.md)"
+        )
     if not isinstance(config, RunConfig):
         return how.begin(config)
     if (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +23,22 @@ class Factors:
     Attributes:
         names: one of each group that changes together, dotted keys.
         companions: the other settings of such a group, by the one that stands for it.
+        is_ordered: whether the runs come in the order that somebody gave them.
     """
 
     names: tuple[str, ...]
     companions: Mapping[str, Sequence[str]]
+    is_ordered: bool
 
     def of(self, run: Run) -> Values:
         """The values of a run."""
         settings = run.settings or run.asked
         return tuple(settings.get(name) for name in self.names)
+
+    def order(self, rows: Iterable[Values]) -> list[Values]:
+        """Each row once: as a sweep names its values, or else by value."""
+        each = list(dict.fromkeys(rows))
+        return each if self.is_ordered else sorted(each, key=lambda row: [*map(_rank, row)])
 
     def label(self, values: Values) -> str:
         """Values with their names, for a person."""
@@ -69,6 +76,7 @@ def factors(gathered: Gathered) -> Factors:
     return Factors(
         tuple(names[0] for names in patterns.values()),
         {names[0]: names[1:] for names in patterns.values() if names[1:]},
+        bool(gathered.factors),
     )
 
 
@@ -95,6 +103,12 @@ def words_to_values(words: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ConfigError(f"'{word}': {value} cannot be read as a value") from error
     return found
+
+
+def _rank(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, then everything else by its text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return not is_number, float(value) if is_number else 0.0, shown(value)
 
 
 def _same(there: Any, wanted: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,16 @@ import yaml
 
 from sam2.evaluation.curves import Curve, read_metrics
 from sam2.evaluation.report import Result, read_results
+from sam2.slurm.errors import BatchError
+from sam2.slurm.folder import JobFolder
+from sam2.slurm.jobs import JobState, look
 from sam2.training.decisive import decisive
 from sam2.training.sweeps.record import NAME, SweepRecord, read_record
 from sam2.training.typed import ConfigError, flatten
 
-State = Literal["finished", "running", "failed", "stopped", "missing"]
+log = logging.getLogger(__name__)
+
+State = Literal["finished", "running", "waiting", "failed", "stopped", "missing"]
 SCORES = ("J&F", "J", "F")  # of eval/results.json; every other metric is a column of metrics.csv
 _RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z]+ ")  # how a line of a log begins
 _RAISED = re.compile(
@@ -69,9 +75,23 @@ class Run:
             return "finished"
         if not self.settings and not (self.path / "log").is_dir():
             return "missing"
-        if _is_held(self.path):
+        if _is_held(self.path) or (self.job is not None and self.job.state == "RUNNING"):
             return "running"
+        if self.job is not None and self.job.state == "PENDING":
+            return "waiting"
         return "failed" if self.raised else "stopped"
+
+    @cached_property
+    def job(self) -> JobState | None:
+        """Its job as SLURM knows it; None where it has none, or SLURM does not know it (any more)."""
+        submitted = JobFolder(self.path).job()
+        if submitted is None:
+            return None
+        try:
+            return next(iter(look(submitted)), None)
+        except BatchError as error:
+            log.info("%s: %s", self.path, error)  # the table is made elsewhere than on the cluster
+            return None
 
     @property
     def why(self) -> str:
@@ -79,9 +99,8 @@ class Run:
         if self.state == "missing":
             return "never started"
         at = f"at step {self.step}" if self.step else "before its first step"
-        if self.state == "failed":
-            return f"failed {at}: {self.raised}"
-        return f"{self.state} {at}"
+        told = f"{self.state} {at}: {self.raised}" if self.state == "failed" else f"{self.state} {at}"
+        return f"{told}; job {self.job.id} is {self.job.state}" if self.job else told
 
     @cached_property
     def raised(self) -> str:
@@ -138,7 +157,7 @@ class Gathered:
     """The runs that paths lead to, each once, and what the sweeps among them say.
 
     Attributes:
-        runs: as they were asked for, those that never started included.
+        runs: as the sweeps name them, those that never started included, or as they were found.
         factors: keys that the sweeps vary, as they were written.
         recipe: values of the first sweep's recipe, by setting.
     """

@@ -106,9 +106,9 @@ def tabulate(
 
 def _latest(runs: Sequence[Run], found: Factors) -> dict[Values, dict[int, Run]]:
     """Runs by row and seed, every row that was asked for; of two finished runs of one seed the later one counts."""
-    rows: dict[Values, dict[int, Run]] = {}
+    rows: dict[Values, dict[int, Run]] = {values: {} for values in found.order(map(found.of, runs))}
     for run in runs:
-        seeds = rows.setdefault(found.of(run), {})
+        seeds = rows[found.of(run)]
         before = seeds.get(run.seed)
         if run.state == "finished" and (before is None or _ended(before) <= _ended(run)):
             seeds[run.seed] = run

@@ -46,6 +46,13 @@ def test_a_table_is_printed_or_written(runs: Path) -> None:
     said("table", runs, "--out", runs / "table.md", "--overwrite")
 
 
+def test_curves_are_drawn_into_a_file(runs: Path) -> None:
+    assert said("plot", runs, "--out", runs / "c.svg").strip() == f"curves     {runs / 'c.svg'}"
+    assert "model.memory_dim=32  (2 seeds)" in (runs / "c.svg").read_text()
+    assert "exists" in said("plot", runs, "--out", runs / "c.svg", code=2)
+    assert "not as .pdf" in said("plot", runs, "--out", runs / "c.pdf", code=1)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

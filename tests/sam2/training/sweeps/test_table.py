@@ -14,6 +14,9 @@ from sam2.evaluation.kinds import MASKS
 from sam2.evaluation.results_file import Results
 from sam2.evaluation.scores import Mean, ObjectNumbers
 from sam2.evaluation.uncertainty import uncertainty
+from sam2.slurm.folder import JobFolder
+from sam2.slurm.jobs import JobState
+from sam2.training.sweeps import runs as module
 from sam2.training.sweeps.formats import as_csv, as_markdown, as_page, write_table
 from sam2.training.sweeps.record import RecordedMember, SweepRecord, write_record
 from sam2.training.sweeps.runs import gather
@@ -185,6 +188,23 @@ def test_runs_that_did_not_finish_are_named_with_their_reason(
     table = tabulate(gather([ablation]))
     assert table.unfinished == [f"{why} ({path})"]
     assert (rows(table)[64].finished, rows(table)[64].asked) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("PENDING", "waiting before its first step; job 7_1 is PENDING"),
+        ("RUNNING", "running before its first step; job 7_1 is RUNNING"),
+        ("TIMEOUT", "stopped before its first step; job 7_1 is TIMEOUT"),
+    ],
+)
+def test_what_slurm_says_of_a_run_is_told(
+    monkeypatch: pytest.MonkeyPatch, ablation: Path, state: str, why: str
+) -> None:
+    path = leave_run(ablation / "bad", settings(64, 3))
+    JobFolder(path).note("7_1", ["train"])
+    monkeypatch.setattr(module, "look", lambda job: [JobState(job, state, "", 0, 0, "", "")])
+    assert tabulate(gather([ablation])).unfinished == [f"{why} ({path})"]
 
 
 def test_members_of_a_sweep_that_never_started_are_named_and_counted(ablation: Path) -> None:
