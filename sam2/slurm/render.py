@@ -188,6 +188,9 @@ def _beginning(job: Job) -> list[str]:
         '[ -z "${SLURM_ARRAY_JOB_ID:-}" ] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID',
         "restart=${SLURM_RESTART_COUNT:-0}",
         'mkdir -p "$run_dir/job" "$run_dir/log"',
+        "# A task that ends badly says here why.",
+        'export SAM2_LAST_WORD="$run_dir/job/ended-$job-$restart"',
+        'rm -f "$SAM2_LAST_WORD"',
         'echo "job $job, restart $restart, on $SLURM_JOB_NODELIST: $run_dir"',
     ]
 
@@ -271,10 +274,13 @@ def _ending(max_restarts: int) -> list[str]:
 
 
 _ENDING = r"""
-# The tasks end with 85 when they were told to end and have saved; the one that ends first may take the others with it,
-# so that srun tells of a kill instead, and the run's own word counts.
-if [ $rc -ne 0 ] && [ "$(cat "$run_dir/job/interrupted" 2>/dev/null)" = "$job $restart" ]; then
-    rc=85
+# The first task that ends badly takes the others with it, and srun answers with 143 for those that it ended: then the
+# word of the first one counts. 85 says that all was saved, whatever became of the others after that.
+if [ $rc -ne 0 ] && [ -s "$SAM2_LAST_WORD" ]; then
+    word=$(cat "$SAM2_LAST_WORD")
+    if [ $rc -eq 143 ] || [ "$word" -eq 85 ]; then
+        rc=$word
+    fi
 fi
 case $rc in
 0)

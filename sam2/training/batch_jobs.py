@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.storage.place import is_url
-
 from sam2.slurm.folder import JobFolder
 from sam2.slurm.profile import Cluster
 from sam2.slurm.render import RUN_DIR, Job, job_name, pattern, quoted

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2.slurm import last_word
 from sam2.training.errors import Interrupted, Superseded
 from sam2.training.exit_codes import FAILED, REFUSED, STOPPED, UNEXPECTED
 from sam2.training.typed import ConfigError
@@ -67,9 +68,18 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
     Returns:
         The exit code: 0; 2 for settings that make no sense; 130 after Ctrl-C; otherwise that of the run.
     """
+    code = FAILED
+    try:
+        code = _answered(sys.argv[1:] if argv is None else argv, program)
+    finally:
+        last_word.leave(code)
+    return code
+
+
+def _answered(argv: Sequence[str], program: str) -> int:
+    """Run a command line; what it raises deserves its traceback."""
     from sam2.training.compose import compose, parse
 
-    argv = sys.argv[1:] if argv is None else argv
     try:
         invocation = parse(argv)
         if invocation.help:

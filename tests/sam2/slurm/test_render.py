@@ -208,12 +208,31 @@ def test_a_failed_run_does_not_and_its_code_is_the_jobs(tmp_path: Path, code: in
     assert not is_requeued and not history and done.returncode == code
 
 
-def test_ranks_that_were_killed_after_the_run_had_saved_count_as_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("word", "srun", "code"),
+    [
+        (85, 143, 85),  # saved, then taken along by the first to end
+        (85, 137, 85),
+        (2, 143, 2),  # why the first one ended
+        (70, 137, 137),  # a rank was killed; the word is of one that missed it
+        (1, 1, 1),
+    ],
+)
+def test_the_word_of_the_first_rank_to_end_counts_where_srun_ended_the_others(
+    tmp_path: Path, word: int, srun: int, code: int
+) -> None:
+    text = render(job(tmp_path / "r", preflight=False))
+    done = run(tmp_path, text, f'echo {word} > "$SAM2_LAST_WORD"; exit {srun}', SLURM_RESTART_COUNT="1")
+    assert done.returncode == code
+    assert ("scontrol requeue" in (tmp_path / "calls").read_text()) == (code == 85)
+
+
+def test_the_word_of_an_earlier_start_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "r" / "job").mkdir(parents=True)
-    (tmp_path / "r" / "job" / "interrupted").write_text("5 1\n")
-    assert ended(tmp_path, 137, "12", SLURM_RESTART_COUNT="1")[1]
-    (tmp_path / "calls").unlink()
-    assert not ended(tmp_path, 137, "12", SLURM_RESTART_COUNT="2")[1], "that was said by an earlier start"
+    (tmp_path / "r" / "job" / "ended-5-0").write_text("85\n")
+    (tmp_path / "r" / "job" / "ended-5-1").write_text("85\n")
+    text = render(job(tmp_path / "r", preflight=False))
+    assert run(tmp_path, text, "exit 143", SLURM_RESTART_COUNT="1").returncode == 143
 
 
 def test_two_restarts_without_a_step_are_the_last(tmp_path: Path) -> None:
