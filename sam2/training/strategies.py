@@ -110,8 +110,8 @@ class Sharding(DDPStrategy):
 def shard(module: LightningModule, mesh: DeviceMesh, reduce: torch.dtype | None = None) -> None:
     """Share the weights of a training module out over `mesh`; gradients travel as `reduce`, if given."""
     policy = MixedPrecisionPolicy(reduce_dtype=reduce)
-    trunk = module.get_submodule("model.image_encoder.trunk")
-    for block in getattr(trunk, "blocks", ()):
+    trunks = (part for name, part in module.named_modules() if name.endswith("trunk.blocks"))
+    for block in [block for blocks in trunks for block in blocks.children()]:
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(module, mesh=mesh, mp_policy=policy)
     register_fsdp_forward_method(module, "training_step")

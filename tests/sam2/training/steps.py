@@ -60,7 +60,11 @@ class Work:
 
 @dataclass
 class Done:
-    """What the steps left behind: the last gradients before clipping, by name, and all that is remembered."""
+    """What the steps left behind.
+
+    `gradients` are the last ones before clipping; they, `weights` and `moments` are whole, `kept` is how many numbers
+    of moments this process has itself.
+    """
 
     gradients: dict[str, Tensor]
     weights: dict[str, Tensor]
@@ -68,6 +72,7 @@ class Done:
     row: dict[str, float]
     learning_rates: list[float]
     losses: list[float]
+    kept: int
 
 
 def clip(number: int, frames: int, objects: int, step: int) -> ClipBatch:
@@ -125,6 +130,14 @@ class Still(production.TrainingModule):
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
         self.eval()
+
+
+class Poisoned(Still):
+    """The second rank's loss is no number."""
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if self.global_rank == 1 else loss
 
 
 class OneAfterTheOther(Still):
@@ -199,11 +212,13 @@ def do(work: Work, kind: type[Still] = Still) -> Done:
         return Job(module, MadeUpData(work), int(made.trainer.max_steps or 0), (look,), after=remember)
 
     moments: dict[str, dict[str, Tensor]] = {}
+    own: list[int] = []
 
     def remember(trainer: pl.Trainer) -> None:
         names = {id(p): name for name, p in kept[0][0].named_parameters()}
         for p, state in trainer.optimizers[0].state.items():
             moments[names[id(p)]] = {key: whole(value).clone() for key, value in state.items()}
+            own.extend(getattr(value, "_local_tensor", value).numel() for value in state.values())
 
     step = iter(range(10**6))
 
@@ -215,7 +230,7 @@ def do(work: Work, kind: type[Still] = Still) -> Done:
         execute(config, directory, ["test"], build)
         row = rows(directory)[-1] if rank == 0 else {}
     weights = {name: whole(p.detach()).clone() for name, p in kept[0][0].named_parameters()}
-    return Done(look.gradients, weights, moments, row, look.learning_rates, look.losses)
+    return Done(look.gradients, weights, moments, row, look.learning_rates, look.losses, sum(own))
 
 
 @dataclass
@@ -241,6 +256,30 @@ def travelling(work: Work) -> tuple[Done, list[Travelled]]:
 
     with mock.patch.object(default_hooks, "bf16_compress_hook", look):
         return do(work), seen
+
+
+class Stop(pl.Callback):
+    """Ends a run after an optimiser step, as a crash would: what is on disk by then is all there is."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self._step:
+            raise Stopped
+
+
+class Stopped(Exception):
+    pass
+
+
+def run(config: RunConfig, path: Path) -> bool:
+    """One rank of a whole run; whether it came to its end."""
+    try:
+        execute(config, RunDirectory(path), ["test"])
+    except Stopped:
+        return False
+    return True
 
 
 def rows(directory: RunDirectory) -> list[dict[str, float]]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from data.prompts import PromptPlan
+from sam2.training.compose import compose, parse
+from sam2.training.config import resolve
+from sam2.training.synthetic import make
 from tests.sam2.training.ranks import Ranks
-from tests.sam2.training.steps import Done, OneAfterTheOther, Work, do, travelling
+from tests.sam2.training.steps import Done, OneAfterTheOther, Work, do, run, travelling
 
 pytestmark = pytest.mark.slow
 
@@ -187,3 +191,19 @@ def test_the_learning_rate_and_the_number_of_steps_depend_on_the_global_batch_al
     assert len(rates) == 4 and len(set(rates)) == 4
     for done in (*ranks, wide, deep):
         assert {int(state["step"]) for state in done.moments.values()} == {4}
+
+
+@pytest.mark.parametrize("model", ["test", "sam2.1_t"])
+def test_ranks_have_equal_weights_after_fifty_steps(pair: Ranks, tmp_path: Path, model: str) -> None:
+    """A whole run with dropout, drop path and all kinds of prompts; each rank writes a digest of its own weights."""
+    words = [f"runs={tmp_path}", "trainer.max_steps=50", "trainer.devices=2", "launcher.threads=1"]
+    words += [f"model.name={model}", "model.image_size=64", "model.drop_path=0.1", "data.frames=2"]
+    words += ["prompts.clicks=2", "evaluate.every_steps=null", "evaluate.at_start=false"]
+    words += ["evaluate.at_end=false", "evaluate.baselines=false", "checkpoint.every_steps=null"]
+    words += ["+callbacks.witness._target_=tests.sam2.training.witness.Witness"]
+    config = resolve(compose(parse(["smoke", *words])), "smoke")
+    assert config.synthetic is not None
+    make(config.synthetic, config.runs)
+    assert pair(run, config, tmp_path / "run") == [True, True]
+    digests = [(tmp_path / "run" / "log" / f"weights-{rank}.txt").read_text() for rank in (0, 1)]
+    assert digests[0] == digests[1] and len(digests[0]) == 64
