@@ -191,6 +191,21 @@ def export(
     raise typer.Exit(export_file(checkpoint, out, model, overwrite))
 
 
+@app.command(
+    context_settings=_THROUGH,
+    add_help_option=False,
+    epilog=_examples(
+        "sam2 slurm submit finetune_video data.root=/path/to/shards trainer.nodes=2 cluster=mine",
+        "sam2 slurm status",
+    ),
+)
+def slurm(context: typer.Context) -> None:
+    """Submit runs to a SLURM cluster, see how they are doing, cancel them or take them up again."""
+    from sam2.cli.slurm import app as slurm_app
+
+    slurm_app(args=context.args, prog_name="sam2 slurm")
+
+
 @app.command(epilog=_examples("sam2 doctor", "CUDA_VISIBLE_DEVICES=1 sam2 doctor"))
 def doctor() -> None:
     """Say what this machine offers and what will not work, and why."""

@@ -131,7 +131,7 @@ class Predictions:
             for name in (RESULTS, SETTINGS):
                 (self.path / name).unlink(missing_ok=True)
         # before the note is looked for: another process of this run may write it in between
-        is_used = self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir())
+        is_used = self.path.is_dir() and any(_is_content(path) for path in self.path.iterdir())
         if note.is_file():
             found = _read_json(note)
             for key in wanted.keys() | found.keys():
@@ -190,6 +190,11 @@ class Predictions:
                     about.external_attr = 0o644 << 16
                     archive.writestr(about, file.read_bytes())
         return path
+
+
+def _is_content(path: Path) -> bool:
+    """Whether it makes a folder somebody else's; what the batch system keeps there does not (sam2/slurm/folder.py)."""
+    return not path.name.startswith(".") and path.name not in ("job", "log")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

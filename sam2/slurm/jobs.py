@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sam2.slurm.errors import BatchError
@@ -26,6 +25,7 @@ class JobState:
         exit_code: of its script.
         nodes: where it runs.
         elapsed: since this start, `HH:MM:SS`.
+        script: the batch file.
     """
 
     id: str
@@ -35,11 +35,17 @@ class JobState:
     exit_code: int
     nodes: str
     elapsed: str
+    script: str
 
     @property
     def is_live(self) -> bool:
         """Whether it waits or runs."""
         return self.state not in ENDED
+
+
+def is_id(name: str) -> bool:
+    """Whether a name has the form of a job's id."""
+    return _ID.fullmatch(name) is not None
 
 
 def look(job: str) -> list[JobState]:
@@ -48,7 +54,7 @@ def look(job: str) -> list[JobState]:
     Raises:
         BatchError: `job` is no job's id, or SLURM does not answer.
     """
-    if not _ID.fullmatch(job):
+    if not is_id(job):
         raise BatchError(f"{job!r} is no job's id; expected 123, or 123_4 for a member of an array")
     try:
         said = slurm("scontrol", "show", "job", "--oneliner", job)
@@ -59,9 +65,9 @@ def look(job: str) -> list[JobState]:
     return [_parse(text) for text in said.splitlines() if "JobId=" in text]
 
 
-def live(jobs: Sequence[str]) -> list[JobState]:
-    """Those of the jobs that wait or run."""
-    return [state for job in jobs for state in look(job) if state.is_live]
+def live(job: str | None) -> list[JobState]:
+    """Of a job or of the members of an array, those that wait or run."""
+    return [] if job is None else [state for state in look(job) if state.is_live]
 
 
 def cancel(job: str) -> None:
@@ -94,7 +100,14 @@ def _parse(text: str) -> JobState:
         exit_code=int(found.get("ExitCode", "0:0").partition(":")[0]),
         nodes=found.get("NodeList", "").replace("(null)", ""),
         elapsed=found.get("RunTime", ""),
+        script=_path(text, "Command"),
     )
+
+
+def _path(text: str, key: str) -> str:
+    """A value that may have spaces: up to the next key."""
+    found = re.search(rf" {key}=(.*?)(?= [A-Za-z]+=|\s*$)", text)
+    return "" if found is None or found[1] == "(null)" else found[1]
 
 
 def _members(text: str) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sam2.slurm import last_word
 from sam2.slurm.checks import Task, examine, judge, wanted_by
 from sam2.slurm.meeting import MeetingError, meet
 from sam2.slurm.probe import ProbeError, add_up
@@ -26,6 +27,15 @@ def main(argv: Sequence[str]) -> int:
     Args:
         argv: the run directory; `--patience SECONDS` waits longer for tasks that start late.
     """
+    code = _FAILED
+    try:
+        code = _looked(argv)
+    finally:
+        last_word.leave(code)
+    return code
+
+
+def _looked(argv: Sequence[str]) -> int:
     began = time.monotonic()
     task, run_dir = Task.of(os.environ), Path(argv[0])
     patience_s = float(argv[2]) if argv[1:2] == ["--patience"] else _PATIENCE_S

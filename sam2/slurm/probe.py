@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from sam2.slurm import last_word
 from sam2.slurm.checks import Task, Wanted
 
 _LIMIT_S = 25.0
@@ -99,6 +100,7 @@ def _limited(task: Task) -> Iterator[None]:
     def give_up() -> None:
         what = f"nothing was added up within {_LIMIT_S:g} s; {_advice('nccl')}"
         os.write(2, f"preflight: {task.host}, task {task.rank}: {what}\n".encode())
+        last_word.leave(1)
         os._exit(1)
 
     timer = threading.Timer(_LIMIT_S, give_up)

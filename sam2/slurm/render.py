@@ -256,7 +256,7 @@ def _steps(job: Job) -> list[str]:
     """What is run."""
     look = [
         "# Half a minute that saves hours: is all that the run needs there, on every node?",
-        'in_tasks -P -m sam2.slurm.preflight "$run_dir" || rc=$?',
+        f'in_tasks -P -m sam2.slurm.preflight "$run_dir"{_patience(job)} || rc=$?',
     ]
     return [
         "",
@@ -266,6 +266,11 @@ def _steps(job: Job) -> list[str]:
         f"    in_tasks {job.entry} {job.arguments} || rc=$?",
         "fi",
     ]
+
+
+def _patience(job: Job) -> str:
+    """Tasks begin when their node has the image, which may take some of them minutes."""
+    return "" if job.cluster.container is None else " --patience 300"
 
 
 def _ending(max_restarts: int) -> list[str]:

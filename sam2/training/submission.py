@@ -152,7 +152,11 @@ def _submit_evaluation(config: EvaluationConfig, command: Sequence[str]) -> None
     _refuse_twice(folder)
     write_atomically(folder.config, _yaml(_evaluation_settings(config)))
     number = _sbatch(folder, job, config.launcher, command)
-    print(f"job {number}: {task_of(config)} in {config.launcher.shares} share(s); the last one to end scores")
+    shares = config.launcher.shares
+    print(
+        f"job {number}: {task_of(config)}"
+        + (f" in {shares} shares; the last to end scores" if shares > 1 else "")
+    )
     tell_places(folder, number, is_array=config.launcher.shares > 1)
     print(f"results         {folder.path / 'results.json'}")
 
@@ -176,8 +180,7 @@ def _check_unbegun(directory: RunDirectory, config: RunConfig) -> None:
 
 def _waiting(folder: JobFolder) -> JobState | None:
     """The job for this directory that waits or runs."""
-    job = folder.job()
-    return next(iter(live([job] if job else [])), None)
+    return next(iter(live(folder.job())), None)
 
 
 def _refuse_twice(folder: JobFolder) -> None:

@@ -77,7 +77,7 @@ def test_members_of_an_array_are_told_apart(pretend) -> None:
     )
     assert (running.id, running.state, running.restarts, running.nodes) == ("10_1", "RUNNING", 2, "n[1-2]")
     assert (waiting.id, waiting.reason) == ("10_[2-3%1]", "Resources")
-    assert [state.id for state in live(["10"])] == ["10_1", "10_[2-3%1]"]
+    assert [state.id for state in live("10")] == ["10_1", "10_[2-3%1]"]
 
 
 def test_a_job_that_slurm_has_forgotten_is_none(pretend) -> None:

@@ -1,0 +1,190 @@
+"""`launcher=slurm` on a login node: a pretended SLURM, real settings. A real SLURM is in tests/slurm/test_launch.py."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sam2.training.run import main
+
+SMOKE = ("smoke", "launcher=slurm", "cluster=cpu", "trainer.accelerator=cpu", "trainer.devices=2")
+# knows the jobs in the file `jobs`: an id and a state in a line
+SCONTROL = """
+line=$(grep "^${4%_*} " "$SLURM/jobs") || { echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }
+echo "JobId=$4 JobState=${line#* } Reason=None Restarts=0 ExitCode=0:0"
+"""
+SBATCH = """
+printf '%s\\n' "$@" > "$SLURM/heard"
+echo "$(($(wc -l < "$SLURM/jobs") + 41)) PENDING" >> "$SLURM/jobs"
+tail -n 1 "$SLURM/jobs" | cut -d ' ' -f 1
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the pretended SLURM heard and knows; we are in another one."""
+    folder, here = tmp_path / "slurm", tmp_path / "here"
+    folder.mkdir()
+    here.mkdir()
+    (folder / "jobs").touch()
+    for name, body in {"sbatch": SBATCH, "scontrol": SCONTROL}.items():
+        (folder / name).write_text(f"#!/bin/bash{body}")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM", str(folder))
+    monkeypatch.chdir(here)
+    return folder
+
+
+def runs(name: str = "smoke") -> list[Path]:
+    return sorted(path.parents[1] for path in (Path("runs") / name).glob("*/job/config.yaml"))
+
+
+def end_jobs(slurm: Path, state: str) -> None:
+    (slurm / "jobs").write_text((slurm / "jobs").read_text().replace("PENDING", state))
+
+
+def test_a_run_is_submitted_from_a_directory_that_is_its_own(
+    slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMOKE, "trainer.nodes=3", "data.batch=2", "trainer.accumulate=2"]) == 0
+    (run,) = runs()
+    said = capsys.readouterr().out
+    assert (slurm / "heard").read_text().split() == [
+        "--parsable",
+        str(run.absolute() / "job" / "job.sbatch"),
+    ]
+    assert json.loads((run / "job" / "submitted.json").read_text())["job"] == "41"
+    assert "job 41: smoke on 3 nodes x 2 CPU processes" in said
+    assert "24 clips of 3 frames: 2 x 2 accumulated x 6 processes" in said
+    assert str(run.absolute() / "checkpoints" / "last.ckpt") in said and "sam2 slurm cancel 41" in said
+    assert (run / "log").is_dir(), "SLURM does not make it, and jobs whose log cannot be opened vanish"
+    assert not (run / "run.json").exists(), "nothing has begun"
+
+
+def test_the_settings_of_the_job_are_complete_and_begin_in_the_job(slurm: Path) -> None:
+    assert main([*SMOKE, "launcher.after=7", "resume=auto"]) == 0
+    settings = yaml.safe_load((runs()[0] / "job" / "config.yaml").read_text())
+    assert settings["launcher"]["kind"] == "local" and settings["launcher"]["after"] is None
+    assert (
+        settings["trainer"]["devices"] == 2 and settings["run_dir"] is None and settings["resume"] == "auto"
+    )
+    assert "--dependency=afterok:7" in (slurm / "heard").read_text().split()
+
+
+def test_the_same_command_finds_its_run_and_submits_it_once(
+    slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(SMOKE) == 0
+    assert main(SMOKE) == 2
+    assert "has a job already: 41 is PENDING" in capsys.readouterr().err
+    end_jobs(slurm, "FAILED")
+    assert main([*SMOKE, "cluster.time=00:30:00"]) == 0, "the profile and the launcher are not the run's"
+    assert len(runs()) == 1 and "job 42" in capsys.readouterr().out
+    assert main([*SMOKE, "seed=1"]) == 0
+    assert len(runs()) == 2
+
+
+def test_a_submitted_run_is_not_taken_for_one_with_other_settings(
+    slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMOKE, "run_id=mine"]) == 0
+    assert main([*SMOKE, "run_id=mine", "seed=5"]) == 2
+    assert "seed: 0 there, 5 now" in capsys.readouterr().err
+
+
+def test_a_mistake_is_told_here_and_not_by_the_job(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for word, says in (
+        ("optim.lrr=1", "unknown key 'optim.lrr'"),
+        ("cluster.acount=x", "unknown key 'cluster.acount'; did you mean 'account'?"),
+        ("cluster.sbatch=['--gpus-per-task=1']", "--gpus-per-task hides"),
+        ("cluster.sbatch=['--ntasks 4']", "--ntasks alone lets"),
+        ("cluster=mine", "there is no 'mine'"),
+        ("launcher.dry_urn=true", "did you mean 'dry_run'?"),
+    ):
+        assert main([*(each for each in SMOKE if word[:8] != each[:8]), word]) == 2
+        assert says in capsys.readouterr().err
+    assert not runs() and not (slurm / "heard").exists()
+
+
+def test_how_many_gpus_a_node_has_is_not_guessed_here(
+    slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("smoke", "launcher=slurm", "trainer=ddp")
+    assert main(words) == 2
+    assert "trainer.devices is auto" in capsys.readouterr().err
+    assert main([*words, "cluster=gpus", "launcher.dry_run=true"]) == 0
+    assert "#SBATCH --gpus-per-node=8\n" in capsys.readouterr().out
+
+
+def test_a_dry_run_leaves_nothing(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ((), ("-m", "seed=1,2")):
+        assert main([*SMOKE, *more, "launcher.dry_run=true"]) == 0
+        assert capsys.readouterr().out.startswith("#!/bin/bash\n")
+    assert not Path("runs").exists() and not (slurm / "heard").exists()
+
+
+def test_what_sbatch_refuses_is_told_and_the_next_try_is_the_same_run(
+    slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = (slurm / "sbatch").read_text()
+    (slurm / "sbatch").write_text("#!/bin/bash\necho 'sbatch: error: Invalid partition' >&2; exit 1\n")
+    assert main(SMOKE) == 1
+    assert "error: sbatch refused: Invalid partition" in capsys.readouterr().err
+    (slurm / "sbatch").write_text(taken)
+    assert main(SMOKE) == 0 and len(runs()) == 1
+
+
+def test_a_sweep_is_one_array_with_a_directory_for_each_member(
+    slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMOKE, "-m", "seed=1,2,3", "launcher.parallel=2"]) == 0
+    script = Path((slurm / "heard").read_text().split()[-1])
+    assert "#SBATCH --array=0-2%2\n" in script.read_text()
+    (listed,) = script.parent.glob("members-*.txt")
+    members = [Path(text) for text in listed.read_text().splitlines()]
+    assert members == [path.absolute() for path in runs()] and len(members) == 3
+    seeds = [yaml.safe_load((path / "job" / "config.yaml").read_text())["seed"] for path in members]
+    assert seeds == [1, 2, 3]
+    jobs = [json.loads((path / "job" / "submitted.json").read_text())["job"] for path in members]
+    assert jobs == ["41_0", "41_1", "41_2"]
+    assert main([*SMOKE, "-m", "seed=1,2,3,4"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("submitted already") == 3 and "job 42: 1 runs" in said
+    assert listed.read_text().splitlines() == [str(path) for path in members], (
+        "requeued members still read it"
+    )
+
+
+def test_members_of_one_array_ask_for_the_same(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMOKE, "-m", "trainer.nodes=1,2"]) == 2
+    assert "ask SLURM for different things" in capsys.readouterr().err and not (slurm / "heard").exists()
+
+
+def test_an_evaluation_is_divided_into_shares(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        "recipes/eval_shards.yaml",
+        "checkpoint=runs/smoke/001",
+        "dataset=shards:/data/val",
+        "device=cpu",
+    )
+    assert main([*words, "launcher=slurm", "cluster=cpu", "launcher.shares=4", "launcher.parallel=2"]) == 0
+    said = capsys.readouterr().out
+    script = Path((slurm / "heard").read_text().split()[-1]).read_text()
+    assert "#SBATCH --array=1-4%2\n" in script and 'share="$SLURM_ARRAY_TASK_ID/4"' in script
+    (folder,) = (Path.cwd() / "runs" / "eval").iterdir()
+    settings = yaml.safe_load((folder / "job" / "config.yaml").read_text())
+    assert (
+        settings["task"] == "evaluate" and settings["out"] == str(folder) and f"{folder}/results.json" in said
+    )
+    assert main([*words, "launcher=slurm", "share=1/2"]) == 2
+    assert "launcher.shares=N" in capsys.readouterr().err
+
+
+def test_what_belongs_to_slurm_is_refused_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["smoke", "launcher.dry_run=true"]) == 2
+    assert "launcher.dry_run belongs to launcher=slurm" in capsys.readouterr().err
