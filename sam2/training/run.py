@@ -7,7 +7,6 @@ Imports are inside the functions, so that help and mistakes are answered before 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 import os
 import shutil
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from sam2.slurm import last_word
 from sam2.training.errors import Interrupted, Superseded
-from sam2.training.exit_codes import FAILED, REFUSED, STOPPED, UNEXPECTED
+from sam2.training.exit_codes import FAILED, STOPPED, UNEXPECTED
+from sam2.training.failures import known_failures, verdict
 from sam2.training.typed import ConfigError
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     Build = Callable[[RunConfig, RunDirectory, int], Job]
 
 log = logging.getLogger("sam2.training.run")  # also where this file runs as a program
-# packages whose absence means that nothing was installed
-REQUIRED = ("av", "hydra", "lightning", "numpy", "omegaconf", "pycocotools", "rich", "timm", "torch", "yaml")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_AFTER_ROOM = "When there is room, the same command continues from the last checkpoint"
 _FENCED_S = 30.0  # for an older start of the same job to leave the run directory
 
 USAGE = """\
@@ -99,36 +95,18 @@ def _answered(argv: Sequence[str], program: str) -> int:
             submit(config, command)
         else:
             _begun(config, command)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return REFUSED
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in REQUIRED:
-            raise
-        print(
-            f"error: {sys.executable} has no package {error.name}: sam2-train is not installed for this Python. "
-            "`source .venv/bin/activate` after `make demo`, or `pip install -e .` here",
-            file=sys.stderr,
-        )
-        return REFUSED
     except (KeyboardInterrupt, SystemExit) as leaving:
         # Lightning turns Ctrl-C into a plain exit
         if isinstance(leaving, SystemExit) and not isinstance(leaving.__context__, KeyboardInterrupt):
             raise
         print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
         return STOPPED
-    except (Interrupted, Superseded) as leaving:
-        print(leaving, file=sys.stderr)
-        return leaving.code
-    except _known_failures() as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = getattr(error, "code", FAILED)
-        return code if isinstance(code, int) else FAILED  # an error of the data names its kind by `code`
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
+    except Exception as error:
+        found = verdict(error)
+        if found is None:
             raise
-        print(f"error: {error}. {_AFTER_ROOM}", file=sys.stderr)
-        return FAILED
+        print(found.text, file=sys.stderr)
+        return found.code
     return 0
 
 
@@ -260,7 +238,7 @@ def _mistakes_undone(directory: RunDirectory) -> Iterator[None]:
         yield
     except Exception as error:
         is_mistake = (
-            isinstance(error, (ConfigError, *_known_failures())) and getattr(error, "code", 1) != UNEXPECTED
+            isinstance(error, (ConfigError, *known_failures())) and getattr(error, "code", 1) != UNEXPECTED
         )
         if is_mistake and not was_there and not directory.config.is_file():
             shutil.rmtree(directory.path, ignore_errors=True)
@@ -348,30 +326,13 @@ def _sweep(invocation: Invocation, command: Sequence[str]) -> int:
         for settings in settings_of_all(invocation):
             _show(settings)
         return 0
-    return run_sweep(invocation, Sweep(lambda config: _begun(config, command), command, _known_failures()))
+    return run_sweep(invocation, Sweep(lambda config: _begun(config, command), command, known_failures()))
 
 
 def _show(settings: Mapping[str, Any]) -> None:
     import yaml
 
     print(yaml.safe_dump(settings, sort_keys=False), end="")
-
-
-def _known_failures() -> tuple[type[Exception], ...]:
-    """Failures whose message says all; anything else deserves its traceback."""
-    from data.clip import DataError
-    from sam2.checkpoint import CheckpointError
-    from sam2.evaluation.errors import EvaluationError
-    from sam2.policies import PolicyError
-    from sam2.pretrained import PretrainedError
-    from sam2.reference_settings import SettingError
-    from sam2.slurm.errors import BatchError
-    from sam2.training.errors import TrainingError
-    from sam2.training.launch import LaunchError
-    from sam2.variants import UnknownVariantError
-
-    of_models = (CheckpointError, PolicyError, PretrainedError, SettingError, UnknownVariantError)
-    return (BatchError, DataError, EvaluationError, TrainingError, LaunchError, *of_models)
 
 
 def _worker(path: str) -> int:
@@ -385,23 +346,15 @@ def _worker(path: str) -> int:
     try:
         config, command = proposed(directory)
         execute(config, directory, command)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return REFUSED
-    except (Interrupted, Superseded) as leaving:
+    except (Interrupted, Superseded) as leaving:  # the process that started the ranks says it once
         return leaving.code
-    except _known_failures() as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
+    except Exception as error:
+        found = verdict(error)
+        if found is None:
             traceback.print_exc()
             return UNEXPECTED
-        print(f"error: {error}. {_AFTER_ROOM}", file=sys.stderr)
-        return FAILED
-    except Exception:
-        traceback.print_exc()
-        return UNEXPECTED
+        print(found.text, file=sys.stderr)
+        return found.code
     return 0
 
 

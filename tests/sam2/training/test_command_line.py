@@ -337,7 +337,7 @@ def test_a_python_without_the_packages_is_told_so_in_one_line(
     assert run.main(["smoke"]) == 2
     said = capsys.readouterr().err
     assert f"{sys.executable} has no package {missing}" in said and len(said.splitlines()) == 1
-    monkeypatch.setattr("sam2.training.run.REQUIRED", ())
+    monkeypatch.setattr("sam2.training.failures.REQUIRED", ())
     with pytest.raises(ModuleNotFoundError):
         run.main(["smoke"])
 
