@@ -220,3 +220,39 @@ def recipes() -> None:
     from sam2.cli.recipes import show
 
     show()
+
+
+@app.command(
+    epilog=_examples(
+        "sam2 replay runs/finetune_video/001-3fa9c1/bad/step-000123",
+        "sam2 replay runs/finetune_video/001-3fa9c1 --rank 3 --anomaly",
+        "sam2 replay runs/finetune_video/001-3fa9c1 --step 500 --device cpu",
+    )
+)
+def replay(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run directory, or the folder of a step in its bad/.")
+    ],
+    step: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Which optimiser step; by default the last that went wrong."),
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="R", help="Whose part; by default of the rank that went wrong."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is what the step ran on.")] = "auto",
+    backward: Annotated[bool, typer.Option(help="Compute the gradients, too.")] = True,
+    anomaly: Annotated[
+        bool, typer.Option("--anomaly", help="Name the operation whose gradient is not a number; slow.")
+    ] = False,
+) -> None:
+    """Play a step of a training run again on one process, exactly as one rank played it, and say where it goes wrong.
+
+    Steps without finite gradients and steps that ended in an exception are kept in RUN/bad with their weights: same
+    clips, prompts, dropout and loss, bit for bit on the same kind of device. Any other step is played with the weights
+    of the nearest checkpoint. Exit code 0: it came out as in the run; 1: it did not.
+    """
+    from sam2.cli.replay import replay_step
+
+    raise typer.Exit(replay_step(run, step, rank, device, backward, anomaly))

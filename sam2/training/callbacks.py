@@ -22,6 +22,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from data.order import mix
 from sam2.peak_memory import memory_gb
 from sam2.training.errors import TrainingError
+from sam2.training.evidence import KEPT, Evidence
 from sam2.training.metrics import MetricsFile
 
 log = logging.getLogger(__name__)
@@ -39,13 +40,18 @@ class StepSeeds(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed torch's generators of every device."""
+        """See that it is the one that is due, and seed."""
         planned = getattr(batch, "step", batch_idx)
         if planned != batch_idx:
             raise TrainingError(
                 f"the loader gave micro-batch {planned} where {batch_idx} was due; it resumed elsewhere"
             )
-        torch.manual_seed(mix(self._seed, _STREAM, batch_idx, trainer.global_rank))
+        seed_micro_batch(self._seed, batch_idx, trainer.global_rank)
+
+
+def seed_micro_batch(seed: int, number: int, rank: int) -> None:
+    """Seed torch's generators of every device for micro-batch `number` of a rank."""
+    torch.manual_seed(mix(seed, _STREAM, number, rank))
 
 
 class GradientGuard(pl.Callback):
@@ -55,9 +61,10 @@ class GradientGuard(pl.Callback):
     without gradient is one that AdamW does not touch, so a step left out changes nothing at all.
     """
 
-    def __init__(self, max_in_a_row: int, clip: float = 0.0) -> None:
-        self._max_in_a_row, self._clip = max_in_a_row, clip
+    def __init__(self, max_in_a_row: int, clip: float = 0.0, evidence: Evidence | None = None) -> None:
+        self._max_in_a_row, self._clip, self._evidence = max_in_a_row, clip, evidence
         self._in_a_row = 0
+        self._again = ""
         self.skipped = 0
         self.norm = 0.0
 
@@ -85,17 +92,22 @@ class GradientGuard(pl.Callback):
         # of gradients that are shared out, every rank has a part: the whole is for all to ask for
         self.norm = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
         if math.isfinite(self.norm):
-            self._in_a_row = 0
+            self._in_a_row, self._again = 0, ""
             if self._clip:
                 clip_grads_with_norm_(parameters, self._clip, norm)
             return
         self._in_a_row += 1
         self.skipped += 1
-        log.warning("step %d: gradients are not finite; the step is left out", trainer.global_step + 1)
+        step = trainer.global_step + 1
+        if self._evidence is not None and self.skipped <= KEPT:
+            folder = self._evidence.keep(trainer, pl_module, "gradients are not finite")
+            self._again = f"; `sam2 replay {folder}` plays it again"
+        log.warning("step %d: gradients are not finite; the step is left out%s", step, self._again)
         if self._in_a_row >= self._max_in_a_row:
             raise TrainingError(
-                f"gradients were not finite in {self._in_a_row} steps in a row, up to step {trainer.global_step + 1}; "
-                "try a lower optim.lr, trainer.precision=32, or look at the clips named in log/rank-*.txt"
+                f"gradients were not finite in {self._in_a_row} steps in a row, up to step {step}; try a lower "
+                "optim.lr, trainer.precision=32, or look at the clips named in log/rank-*.txt"
+                + self._again.replace("plays it", "plays one of them")
             )
         for group in optimizer.param_groups:
             for parameter in group["params"]:

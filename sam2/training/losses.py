@@ -145,6 +145,10 @@ class LossTerms:
         """Name and value of every term."""
         return zip(TERMS, self.values, strict=True)
 
+    def detach(self) -> LossTerms:
+        """The same numbers without what they were computed from."""
+        return LossTerms(tuple(value.detach() for value in self.values))
+
     def total(self, config: LossConfig) -> Tensor:
         """The weighted sum, which is what training minimises."""
         weighted = [getattr(config, name) * value for name, value in self.items()]

@@ -6,6 +6,7 @@ What the step does is in unroll.py, what it costs in losses.py; here they meet L
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -25,11 +26,19 @@ from sam2.training.checkpointing import JF
 from sam2.training.config import ModelConfig, RunConfig
 from sam2.training.errors import TrainingError
 from sam2.training.held_out import gather, score_video
-from sam2.training.losses import object_count
+from sam2.training.losses import LossTerms, object_count
 from sam2.training.optim import build_optimizer, continued
 from sam2.training.strategies import whole
 from sam2.training.typed import ConfigError
 from sam2.training.unroll import simulated_user, training_loss
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What a micro-batch cost: `count` objects that the terms are divided by, and the terms."""
+
+    count: Tensor
+    terms: LossTerms
 
 
 class TrainingModule(pl.LightningModule):
@@ -41,6 +50,10 @@ class TrainingModule(pl.LightningModule):
         self.model = build_model(config.model)
         self.frozen = freeze(self.model, config.model.freeze)
         self.policy = fitted(TRAINING, self.model.variant.heads)
+        self.object_count: Tensor | None = (
+            None  # of the micro-batch that is played, and what it cost, for Evidence
+        )
+        self.priced: Priced | None = None
         self._found: dict[str, dict[int, Scores]] = {}
         self._tracking: tuple[SAM2, ...] = ()  # in a tuple, so that a copy is no part of this module
         if self.frozen:  # Lightning takes modules as they are, and would warn of these
@@ -56,15 +69,21 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The loss of one micro-batch of clips."""
-        prompts, loss = self.config.prompts, self.config.loss
-        plan = draw_plan(prompts, self.config.seed, batch.step, len(batch.frames))
-        user = simulated_user(batch, plan, prompts)
-        count = object_count(len(batch.video_of_object), self.device)
-        terms = training_loss(self.model, batch, plan, user, self.policy, loss, count)
-        total = terms.total(loss)
+        self.object_count, self.priced = None, None
+        self.object_count = object_count(len(batch.video_of_object), self.device)
+        terms = self.losses(batch, self.object_count)
+        self.priced = Priced(self.object_count, terms.detach())
+        total = terms.total(self.config.loss)
         values = {"loss": total, **dict(terms.items())}
         self.log_dict({f"train/{k}": v.detach() for k, v in values.items()}, logger=False, batch_size=1)
         return total
+
+    def losses(self, batch: ClipBatch, count: Tensor | float) -> LossTerms:
+        """The loss terms of a micro-batch, divided by `count` objects."""
+        prompts = self.config.prompts
+        plan = draw_plan(prompts, self.config.seed, batch.step, len(batch.frames))
+        user = simulated_user(batch, plan, prompts)
+        return training_loss(self.model, batch, plan, user, self.policy, self.config.loss, count)
 
     def on_validation_start(self) -> None:
         """Have all weights at hand; every rank takes part, whether it has videos or not."""

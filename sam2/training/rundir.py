@@ -85,6 +85,11 @@ class RunDirectory:
         """The page to read first."""
         return self.path / "report.html"
 
+    @property
+    def bad(self) -> Path:
+        """Steps that went wrong, for `sam2 replay`."""
+        return self.path / "bad"
+
     def log(self, rank: int) -> Path:
         """What one process said."""
         return self.path / "log" / f"rank-{rank}.txt"

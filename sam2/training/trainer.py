@@ -21,6 +21,7 @@ from sam2.training.callbacks import GradientGuard, MetricsWriter, StepSeeds, Sto
 from sam2.training.checkpointing import Checkpoint, FileIO
 from sam2.training.config import RunConfig
 from sam2.training.environment import Processes, processes, usable_cores
+from sam2.training.evidence import Evidence
 from sam2.training.fence import Fence
 from sam2.training.fitting import Trainer
 from sam2.training.job import Job
@@ -135,7 +136,7 @@ def build_trainer(
         "devices": place.devices,
         "num_nodes": place.nodes,
         "strategy": _strategy(config, place),
-        "precision": _precision(config, place),
+        "precision": precision_of(config, place),
         "max_steps": job.max_steps,
         "max_epochs": -1,
         "accumulate_grad_batches": wanted.accumulate,
@@ -154,22 +155,24 @@ def build_trainer(
         **settings,
         plugins=[FileIO(), _environment()],
         logger=build_loggers(config, directory.path),
-        callbacks=[start.first, *job.callbacks, *_callbacks(config, directory, start, console)],
+        callbacks=[start.first, *job.callbacks, *_callbacks(config, directory, start, job, console)],
     )
 
 
 def _callbacks(
-    config: RunConfig, directory: RunDirectory, start: Start, console: Console
+    config: RunConfig, directory: RunDirectory, start: Start, job: Job, console: Console
 ) -> list[pl.Callback]:
     """In the order in which they act on a finished step: measure, write the row, save, display, leave."""
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
-    watch, guard = Stopwatch(), GradientGuard(config.trainer.max_bad_steps, config.trainer.clip)
+    evidence = Evidence(directory.bad, config.seed, job.facts.get("data", {}).get("fingerprint", ""))
+    watch, guard = Stopwatch(), GradientGuard(config.trainer.max_bad_steps, config.trainer.clip, evidence)
     file = MetricsFile(directory.metrics) if rank == 0 else None
     metrics = MetricsWriter(file, config.trainer.log_every, watch, guard, start.fence.check)
     checkpoint = Checkpoint(directory.checkpoints, config.checkpoint, watch.restart, start.fence.check)
     own: list[pl.Callback] = [
         SignsOfLife(),
         StepSeeds(config.seed),
+        evidence,
         watch,
         guard,
         metrics,
@@ -197,7 +200,8 @@ def _strategy(config: RunConfig, place: Target) -> Any:
     return kind(config.trainer, backend, _patience_s(config))
 
 
-def _precision(config: RunConfig, place: Target) -> Any:
+def precision_of(config: RunConfig, place: Target) -> Any:
+    """The arithmetic of a run in Lightning's words: `32-true` or `bf16-mixed`."""
     if config.trainer.precision != "auto":
         return "bf16-mixed" if config.trainer.precision == "bf16-mixed" else "32-true"
     has_bf16 = place.accelerator == "gpu" and torch.cuda.is_bf16_supported(including_emulation=False)
