@@ -219,7 +219,7 @@ def _hydra(invocation: Invocation) -> Iterator[list[str]]:
 
 def _rewrite(invocation: Invocation) -> list[str]:
     drawn, is_flat = _choices(invocation, []), _evaluates(invocation)
-    folders = (invocation.recipe.parent, shipped("configs"))
+    folders = _group_folders(invocation)
     rewritten = []
     for override in invocation.overrides:
         key, _, value = override.partition("=")
@@ -254,10 +254,21 @@ def _evaluates(invocation: Invocation) -> bool:
 
 
 def _groups(invocation: Invocation) -> set[str]:
-    folders = (invocation.recipe.parent, shipped("configs"))
+    folders = _group_folders(invocation)
     return {
         child.name for folder in folders if folder.is_dir() for child in folder.iterdir() if child.is_dir()
     }
+
+
+def _group_folders(invocation: Invocation) -> tuple[Path, ...]:
+    """Where groups are looked for, the first one wins."""
+    return (invocation.recipe.parent, *_own_groups(), shipped("configs"))
+
+
+def _own_groups() -> tuple[Path, ...]:
+    """The user's own, for every recipe: profiles of clusters in `~/.config/sam2-train/cluster`, for instance."""
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return tuple(folder for folder in (base / "sam2-train",) if folder.is_dir())
 
 
 def _composed(invocation: Invocation, overrides: Sequence[str]) -> Any:
@@ -283,15 +294,15 @@ def _plain(settings: Any, is_complete: bool = True) -> Mapping[str, Any]:
 
 
 def _join_search_path() -> None:
-    """Put the shipped groups and recipes behind the recipe's own folder, for this process."""
+    """Put the user's groups, the shipped ones and the recipes behind the recipe's own folder, for this process."""
     from hydra.core.config_search_path import ConfigSearchPath
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
     class ShippedConfigs(SearchPathPlugin):
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            for folder in ("configs", "recipes"):
-                search_path.append(f"sam2-{folder}", f"file://{shipped(folder)}")
+            for folder in (*_own_groups(), shipped("configs"), shipped("recipes")):
+                search_path.append(f"sam2-{folder.name}", f"file://{folder}")
 
     known = {plugin.__name__ for plugin in Plugins.instance().discover(SearchPathPlugin)}
     if ShippedConfigs.__name__ not in known:

@@ -232,3 +232,53 @@ def test_an_evaluation_in_two_shares_after_its_training(cluster: Cluster, jobs: 
         jobs.wait(f"{evaluation}_{share}", "COMPLETED", deadline_s=240)
     results = json.loads((tmp_path / "scores of it" / "results.json").read_text())
     assert results["run"]["videos"] == 2
+
+
+def test_srun_alone_starts_the_ranks_of_a_run(cluster: Cluster, tmp_path: Path) -> None:
+    """As slurm/README.md has it for an allocation one has already; the job's id names the run."""
+    options = ("--nodes=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", f"--chdir={tmp_path}")
+    words = ("smoke", *TWO_NODES, *SHORT, "trainer=ddp")
+    environment = {
+        **cluster.environment,
+        "PYTHONPATH": str(ROOT),
+        "MASTER_ADDR": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = ["srun", *options, sys.executable, str(ROOT / "train.py"), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs" / "smoke").iterdir()
+    assert run.name.startswith("slurm-") and (run / "log" / "rank-1.txt").is_file()
+    assert json.loads((run / "run.json").read_text())["finished"]["step"] == 2
+
+
+def test_jobs_are_cancelled_and_taken_up_again_by_name(cluster: Cluster, jobs: Jobs, tmp_path: Path) -> None:
+    """A failed job is requeued; one that SLURM does not know any more is submitted again as it was."""
+    folder = tmp_path / "run 1"
+    script = pretended(tmp_path / "files", "until asked", log=f"{folder}/log/slurm-%j.txt")
+    text = script.read_text().replace(f"run_dir={tmp_path}/files/run", f"run_dir='{folder}'")
+    (folder / "job").mkdir(parents=True)
+    (folder / "log").mkdir()
+    (folder / "job" / "job.sbatch").write_text(text)
+    number = jobs.submit(folder / "job" / "job.sbatch")
+    (folder / "job" / "submitted.json").write_text(json.dumps({"job": number}))
+    jobs.until(number, (folder / "began-0").exists, "begin", deadline_s=60)
+
+    def ours(*words: str) -> str:
+        return launch(cluster, tmp_path, "slurm", *words, entry=("sam2_train.py",))[1]
+
+    assert re.search(rf"{number} +RUNNING .* on n1  step 0 of \?", ours("status", number))
+    assert f"job {number} is cancelled" in ours("cancel", str(folder))
+    jobs.wait(number, "CANCELLED", deadline_s=60)
+    (folder / "began-0").unlink()
+    assert f"job {number} is back in the queue" in ours("requeue", str(folder))
+    jobs.release(number)
+    jobs.until(number, (folder / "began-1").exists, "begin again", deadline_s=60)
+    ours("cancel", number)
+    jobs.wait(number, "CANCELLED", deadline_s=60)
+    (folder / "job" / "submitted.json").write_text(json.dumps({"job": "99999"}))
+    found = re.search(r"job (\d+) takes up", ours("requeue", str(folder)))
+    assert found is not None
+    jobs.submitted.append(found[1])
+    jobs.until(found[1], (folder / "began-0").exists, "begin", deadline_s=60)
+    assert re.search(rf"{found[1]} +RUNNING", ours("status", str(folder)))
