@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,7 +190,9 @@ class MetricsWriter(pl.Callback):
 
     A module logs `train/...` each micro-batch and `val/...` at the end of an evaluation, always the same names, with
     `self.log(name, value, logger=False)`. A row holds the mean over the micro-batches of one optimiser step and over
-    the ranks. This is done here rather than by Lightning so that a row and the checkpoint of its step belong together.
+    the ranks. The loss of each rank is its objects' sum over the mean number of objects (losses.object_count), so that
+    this mean is the loss of all objects of the step. All this is done here rather than by Lightning so that a row and
+    the checkpoint of its step belong together.
     """
 
     def __init__(
@@ -223,11 +225,9 @@ class MetricsWriter(pl.Callback):
         collected, self._sums = self._sums, {}
         if trainer.global_step % self._every == 0 or trainer.global_step == trainer.max_steps:
             means = {name: torch.stack(values).mean() for name, values in sorted(collected.items())}
-            bad = getattr(getattr(trainer, "datamodule", None), "bad_samples", 0)  # of this rank
-            means["bad_samples"] = torch.tensor(
-                float(bad * trainer.world_size), device=trainer.strategy.root_device
-            )  # their mean is the sum over the ranks
-            self._write(trainer, {**_over_ranks(trainer, means), **self._measured(trainer)})
+            self._write(
+                trainer, {**_over_ranks(trainer, {**means, **self._own(trainer)}), **self._common(trainer)}
+            )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what the evaluation found."""
@@ -242,16 +242,25 @@ class MetricsWriter(pl.Callback):
         if self._file is not None:
             self._file.sync()
 
-    def _measured(self, trainer: pl.Trainer) -> dict[str, float]:
+    def _own(self, trainer: pl.Trainer) -> dict[str, float]:
+        """What this rank alone knows; sums over the ranks are the mean of so many times as much."""
         pace = self._watch.take()
+        bad = getattr(getattr(trainer, "datamodule", None), "bad_samples", 0)
+        return {
+            "bad_samples": float(bad * trainer.world_size),
+            "clips_per_s": pace.clips_per_s * trainer.world_size,
+            "waiting_for_data": pace.waiting,
+        }
+
+    def _common(self, trainer: pl.Trainer) -> dict[str, float]:
+        """What all ranks know, and the memory of the fullest."""
         rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        memory = torch.tensor(memory_gb(), device=trainer.strategy.root_device)
         return {
             "lr": max(rates, default=0.0),
             "grad_norm": self._guard.norm,
             "skipped_steps": float(self._guard.skipped),
-            "clips_per_s": pace.clips_per_s * trainer.world_size,
-            "waiting_for_data": pace.waiting,
-            "memory_gb": memory_gb(),
+            "memory_gb": float(trainer.strategy.reduce(memory, reduce_op="max")),
         }
 
     def _write(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
@@ -263,10 +272,9 @@ class MetricsWriter(pl.Callback):
             logger.log_metrics(row, step=trainer.global_step)
 
 
-def _over_ranks(trainer: pl.Trainer, means: dict[str, Tensor]) -> dict[str, float]:
-    """The mean over the ranks; one reduction for all values."""
-    if not means:
-        return {}
-    stacked = torch.stack(list(means.values()))
-    reduced = trainer.strategy.reduce(stacked, reduce_op="mean")
-    return dict(zip(means, reduced.tolist(), strict=True))
+def _over_ranks(trainer: pl.Trainer, own: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """The mean over the ranks; one reduction for all values, and one look at the device."""
+    device = trainer.strategy.root_device
+    values = torch.stack([torch.as_tensor(v, dtype=torch.float64, device=device) for v in own.values()])
+    reduced: Tensor = trainer.strategy.reduce(values, reduce_op="mean")
+    return dict(zip(own, reduced.tolist(), strict=True))

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from data.clip import ClipBatch
 from data.prompts import PromptPlan
+from sam2.training import callbacks
 from sam2.training import module as production
 from sam2.training.config import RunConfig
 from sam2.training.job import Job
@@ -256,6 +257,18 @@ def travelling(work: Work) -> tuple[Done, list[Travelled]]:
 
     with mock.patch.object(default_hooks, "bf16_compress_hook", look):
         return do(work), seen
+
+
+def counting(work: Work) -> dict[str, float]:
+    """A row of metrics where rank R has R + 1 bad samples, clips a second and GB, and waits R + 1 quarters of it."""
+    own = int(os.environ["RANK"]) + 1
+    pace = callbacks.Pace(clips=own, seconds=1.0, waiting_s=own / 4)
+    with (
+        mock.patch.object(callbacks.Stopwatch, "take", lambda self: pace),
+        mock.patch.object(callbacks, "memory_gb", lambda: float(own)),
+        mock.patch.object(MadeUpData, "bad_samples", own, create=True),
+    ):
+        return do(work).row
 
 
 class Stop(pl.Callback):

@@ -15,7 +15,7 @@ from sam2.training.compose import compose, parse
 from sam2.training.config import resolve
 from sam2.training.synthetic import make
 from tests.sam2.training.ranks import Ranks
-from tests.sam2.training.steps import Done, OneAfterTheOther, Work, do, run, travelling
+from tests.sam2.training.steps import Done, OneAfterTheOther, Work, counting, do, run, travelling
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +125,12 @@ def test_logged_losses_are_those_of_one_process_with_all_objects(alone, pair):
     # the plain mean of what the ranks would log by themselves is another number
     shares = [alone(do, Work(((CLICKED,),), objects=(count,)))[0].row["train/loss"] for count in (5, 1)]
     assert abs(sum(shares) / 2 / single.row["train/loss"] - 1) > 1e-3
+
+
+def test_clips_and_bad_samples_are_summed_over_the_ranks_waiting_is_their_mean_memory_the_fullest(pair):
+    row = pair(counting, Work(((IMAGE,),)))[0]
+    expected = {"clips_per_s": 3.0, "bad_samples": 3.0, "waiting_for_data": 0.375, "memory_gb": 2.0}
+    assert {name: row[name] for name in expected} == expected
 
 
 def test_a_step_is_the_mean_of_its_micro_batches_however_many_objects_they_have(alone, pair):
