@@ -76,10 +76,14 @@ def recompute(model: nn.Module, everything: bool) -> None:
 def _add_positions(model: HieraDet, kept: dict[str, Any], x: Tensor) -> Tensor:
     """What timm's `_pos_embed` does, which enlarges the embedding anew for every frame: 4 % of tracking one object.
 
-    Without gradients it is kept until its weights change, which their addresses and versions tell.
+    Without gradients it is kept until its weights change, which their addresses and versions tell; but a step of a fused
+    optimiser changes no version, so what was kept is forgotten when gradients are computed.
     """
     weights = (model.pos_embed, model.pos_embed_window)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(w.is_inference() for w in weights):
+    if torch.compiler.is_compiling() or any(w.is_inference() for w in weights):
+        return HieraDet._pos_embed(model, x)
+    if torch.is_grad_enabled():
+        kept.clear()
         return HieraDet._pos_embed(model, x)
     key = (x.shape[1:], *((w.data_ptr(), w._version, w.dtype, w.device) for w in weights))
     if kept.get("key") != key:

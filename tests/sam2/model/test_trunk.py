@@ -36,7 +36,13 @@ def cast(model: nn.Module) -> None:
     model.double()
 
 
-@pytest.mark.parametrize("change", [changed_in_place, loaded, cast])
+def trained(model: nn.Module) -> None:
+    with torch.enable_grad():
+        maps(model, torch.rand(2, 3, 64, 64))[0].sum().backward()
+    torch.optim.AdamW(model.parameters(), lr=0.1, fused=True).step()
+
+
+@pytest.mark.parametrize("change", [changed_in_place, loaded, cast, trained])
 def test_kept_position_codes_follow_their_weights(trunk, change):
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
