@@ -76,8 +76,8 @@ def recompute(model: nn.Module, everything: bool) -> None:
 def _add_positions(model: HieraDet, kept: dict[str, Any], x: Tensor) -> Tensor:
     """What timm's `_pos_embed` does, which enlarges the embedding anew for every frame: 4 % of tracking one object.
 
-    Without gradients it is kept until its weights change, which their addresses and versions tell; but a step of a fused
-    optimiser changes no version, so what was kept is forgotten when gradients are computed.
+    Without gradients it is kept until its weights change, which their addresses and versions tell; but a step of a
+    fused optimiser changes no version, so what was kept is forgotten when gradients are computed.
     """
     weights = (model.pos_embed, model.pos_embed_window)
     if torch.compiler.is_compiling() or any(w.is_inference() for w in weights):
