@@ -55,6 +55,7 @@ examples:
   {program} recipes/smoke.yaml
   {program} recipes/finetune_video.yaml data.root=/path/to/shards trainer.devices=4
   {program} -m recipes/smoke.yaml optim.lr=1e-4,3e-4
+  {program} recipes/finetune_video.yaml data.root=/path/to/shards trainer.nodes=2 launcher=slurm cluster=gpus
 """
 
 

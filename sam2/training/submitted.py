@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from data.plural import plural
 from sam2.slurm.folder import JobFolder
 from sam2.slurm.render import quoted
 from sam2.training.batch_jobs import Placed
@@ -23,7 +24,7 @@ def tell_sweep(runs: Sequence[Placed], folder: JobFolder, number: str) -> None:
     """Runs were submitted as the array `number`."""
     config = runs[0].config
     limit = f", {config.launcher.parallel} at a time" if config.launcher.parallel else ""
-    print(f"job {number}: {len(runs)} runs of {config.name}{limit}, each on {_hardware(config)}")
+    print(f"job {number}: {plural(len(runs), 'run')} of {config.name}{limit}, each on {_hardware(config)}")
     for k, run in enumerate(runs):
         print(f"  {number}_{k:<5} {run.directory.path}")
     tell_places(folder, number, is_array=True)
@@ -47,13 +48,16 @@ def effective_batch(config: RunConfig) -> str:
     assert isinstance(trainer.devices, int)
     world = trainer.devices * trainer.nodes
     clips = data.batch * trainer.accumulate * world
-    return f"{clips} clips of {data.frames} frames: {data.batch} x {trainer.accumulate} accumulated x {world} processes"
+    made_of = f"{data.batch} x {trainer.accumulate} accumulated x {plural(world, 'process', 'processes')}"
+    return f"{plural(clips, 'clip')} of {plural(data.frames, 'frame')}: {made_of}"
 
 
 def _hardware(config: RunConfig) -> str:
     trainer = config.trainer
-    unit = "GPUs" if trainer.accelerator == "gpu" else "CPU processes"
-    return f"{trainer.nodes} node{'s' * (trainer.nodes > 1)} x {trainer.devices} {unit}"
+    assert isinstance(trainer.devices, int)
+    of_cpus = plural(trainer.devices, "CPU process", "CPU processes")
+    devices = plural(trainer.devices, "GPU") if trainer.accelerator == "gpu" else of_cpus
+    return f"{plural(trainer.nodes, 'node')} x {devices}"
 
 
 def _how_often(config: RunConfig) -> str:

@@ -267,6 +267,13 @@ def test_a_member_of_an_array_requeues_itself_and_not_the_array(tmp_path: Path) 
     assert "scontrol requeue 5_3\n" in (tmp_path / "calls").read_text()
 
 
+@pytest.mark.parametrize("setup", ["false", "module load no/such", "cd /no/such/folder"])
+def test_what_fails_before_the_training_ends_the_job(tmp_path: Path, setup: str) -> None:
+    """A run in half an environment would fail later and less clearly."""
+    done = run(tmp_path, render(job(tmp_path / "r", cluster=Cluster(setup=(setup,)))), 'echo "srun $@"')
+    assert done.returncode not in (0, 85) and "srun" not in done.stdout
+
+
 def test_a_failed_preflight_keeps_the_run_from_starting(tmp_path: Path) -> None:
     srun = 'echo "$@"; exit 1'
     done = run(tmp_path, render(job(tmp_path / "r")), srun)

@@ -12,7 +12,7 @@ from sam2.slurm.submit import sbatch
 
 RUNNING = (
     "JobId=12 ArrayJobId=10 ArrayTaskId=1 JobName=a JobState=RUNNING Reason=None Dependency=(null) Restarts=2 "
-    "ExitCode=0:0 RunTime=00:01:30 NodeList=n[1-2] Comment=JobState=FAILED \n"
+    "ExitCode=0:0 RunTime=00:01:30 NodeList=n[1-2] Comment=a JobState=FAILED \n"
 )
 WAITING = "JobId=10 ArrayJobId=10 ArrayTaskId=2-3%1 JobName=a JobState=PENDING Reason=Resources Restarts=0 NodeList=\n"
 FAILED = "JobId=11 ArrayJobId=10 ArrayTaskId=0 JobState=FAILED Reason=NonZeroExitCode ExitCode=3:0 NodeList=(null)\n"

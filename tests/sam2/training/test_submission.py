@@ -121,6 +121,21 @@ def test_how_many_gpus_a_node_has_is_not_guessed_here(
     assert "#SBATCH --gpus-per-node=8\n" in capsys.readouterr().out
 
 
+def test_profiles_of_ones_own_lie_beside_the_recipe_or_in_the_home_folder(
+    slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(slurm))
+    for folder, partition in ((slurm / "sam2-train", "home"), (Path.cwd(), "beside")):
+        (folder / "cluster").mkdir(parents=True)
+        (folder / "cluster" / f"{partition}.yaml").write_text(f"partition: {partition}\ngpus_per_node: 2\n")
+    Path("mine.yaml").write_text("defaults: [smoke, _self_]\n")
+    words = ("mine.yaml", "launcher=slurm", "launcher.dry_run=true", "cluster.qos=night")
+    for name in ("home", "beside"):
+        assert main([*words, f"cluster={name}"]) == 0
+        said = capsys.readouterr().out
+        assert f"#SBATCH --partition={name}\n" in said and "#SBATCH --qos=night\n" in said
+
+
 def test_a_dry_run_leaves_nothing(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more in ((), ("-m", "seed=1,2")):
         assert main([*SMOKE, *more, "launcher.dry_run=true"]) == 0
@@ -154,7 +169,7 @@ def test_a_sweep_is_one_array_with_a_directory_for_each_member(
     assert jobs == ["41_0", "41_1", "41_2"]
     assert main([*SMOKE, "-m", "seed=1,2,3,4"]) == 0
     said = capsys.readouterr().out
-    assert said.count("submitted already") == 3 and "job 42: 1 runs" in said
+    assert said.count("submitted already") == 3 and "job 42: 1 run of smoke" in said
     assert listed.read_text().splitlines() == [str(path) for path in members], (
         "requeued members still read it"
     )
