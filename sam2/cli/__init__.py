@@ -250,8 +250,8 @@ def replay(
     """Play a step of a training run again on one process, exactly as one rank played it, and say where it goes wrong.
 
     Steps without finite gradients and steps that ended in an exception are kept in RUN/bad with their weights: same
-    clips, prompts, dropout and loss, bit for bit on the same kind of device. Any other step is played with the weights
-    of the nearest checkpoint. Exit code 0: it came out as in the run; 1: it did not.
+    clips, prompts and dropout and, on a CPU, the same loss bit for bit. Any other step is played with the weights of
+    the nearest checkpoint. Exit code 0: it came out as in the run; 1: it did not.
     """
     from sam2.cli.replay import replay_step
 

@@ -3,6 +3,7 @@
     runs/<recipe>/<run-id>/
         config.yaml  run.json  metrics.csv  report.html
         checkpoints/{last,best}.ckpt  export/model.pt  eval/results.json  log/rank-*.txt
+        bad/step-*/ (steps that went wrong, docs/training_faults.md)
 
 The directory is chosen before any process of the run starts. `run_id=auto` makes `007-3fa9c1`: a count within the
 recipe and six digits of the settings. So the same command finds its unfinished run again after a kill, other

@@ -14,9 +14,17 @@ _LEAVING_S = 60.0  # for a rank with an error to end in
 class SignsOfLife(pl.Callback):
     """Tells the watchdog that training gets on, and with what."""
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """The model is built and the ranks have met."""
+        alive("setting up the model on its device")
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Before a checkpoint is taken up and the first micro-batch is made."""
+        alive("making the first micro-batch")
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ready to begin."""
-        alive("making the first micro-batch")
+        alive("the start of training")
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -50,6 +58,10 @@ class SignsOfLife(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Scores are gathered."""
         alive(f"the end of the evaluation after step {trainer.global_step}")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Training goes on."""
+        alive(f"after the evaluation of step {trainer.global_step}, waiting for the next micro-batch")
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -170,7 +170,6 @@ def _callbacks(
     metrics = MetricsWriter(file, config.trainer.log_every, watch, guard, start.fence.check)
     checkpoint = Checkpoint(directory.checkpoints, config.checkpoint, watch.restart, start.fence.check)
     own: list[pl.Callback] = [
-        SignsOfLife(),
         StepSeeds(config.seed),
         evidence,
         watch,
@@ -178,6 +177,7 @@ def _callbacks(
         metrics,
         checkpoint,
         ProgressDisplay(metrics, console),
+        SignsOfLife(),
         Preemption(start.asked, checkpoint, _patience_s(config)),
     ]
     users = [plugin.build() for plugin in config.callbacks.values()]

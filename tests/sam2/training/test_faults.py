@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,3 +59,51 @@ def test_an_exception_on_one_rank_ends_both_long_before_the_time_out(tmp_path: P
 def test_the_code_of_a_killed_rank_is_the_code_of_the_run(tmp_path: Path) -> None:
     ended = two_ranks(tmp_path, 1800.0, TOY_KILL="1:5")
     assert "rank 1 of 2 ended with exit code 137" in ended.stderr
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(path.parent.name))
+    return found
+
+
+def has_begun(directory: RunDirectory) -> bool:
+    """Whether some steps are done."""
+    return directory.metrics.is_file() and len(directory.metrics.read_text().splitlines()) > 3
+
+
+@pytest.mark.slow
+def test_a_data_worker_that_stands_still_is_named_and_ended(tmp_path: Path) -> None:
+    settings = {"data__workers": 1, "trainer__max_steps": 10**6, "launcher__timeout_s": 8.0}
+    command = [sys.executable, "-m", "tests.sam2.training.toy", str(tmp_path), json.dumps(settings)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + LIMIT_S
+        workers: list[int] = []
+        while not (workers and has_begun(RunDirectory(tmp_path))):
+            assert time.monotonic() < deadline and process.poll() is None
+            workers = children(process.pid)
+            time.sleep(0.05)
+        os.kill(workers[0], signal.SIGSTOP)
+        try:
+            _, said = process.communicate(timeout=LIMIT_S)
+        finally:
+            process.kill()
+            if process.returncode is None:
+                os.kill(workers[0], signal.SIGKILL)
+    assert process.returncode == HUNG
+    assert b"waiting for the next" in said
+    log = RunDirectory(tmp_path).log(0).read_text()
+    assert f"worker process {workers[0]} (" in log and "T (stopped)" in log
+    assert "the main thread waits for a data worker" in log
+    while (stat := Path(f"/proc/{workers[0]}/stat")).exists():
+        if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        assert time.monotonic() < deadline, "a worker that stands still would stay for ever"
+        time.sleep(0.05)
