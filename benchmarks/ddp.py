@@ -36,7 +36,15 @@ from harness import HERE, Table
 
 SCALING = Table(
     "Two processes, one thread each: training together against apart",
-    ("case", "together s", "apart s", "alone s", "efficiency (range)", "of twice one process alone"),
+    (
+        "case",
+        "together s",
+        "apart s",
+        "alone s",
+        "efficiency (range)",
+        "of processor seconds",
+        "of twice one process alone",
+    ),
 )
 CHOICES = Table(
     "Options of parallel training, two processes",
@@ -48,11 +56,12 @@ ASSUMED_STEP_S = 0.3  # on a GPU: nobody has measured it here; a shorter step is
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds of each process."""
+    """Seconds of each process; `work` is processor seconds apart as a share of those together."""
 
     together: list[float]
     apart: list[float]
     alone: float
+    work: float
 
     @property
     def efficiency(self) -> float:
@@ -91,10 +100,11 @@ def ranks(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def collect(found: list[dict[str, Any]]) -> list[Round]:
     """Rounds of what was said."""
-    kinds = {
-        kind: [f["seconds"] for f in found if f["kind"] == kind] for kind in ("together", "apart", "alone")
-    }
-    return [Round(together, apart, alone[0]) for together, apart, alone in zip(*kinds.values(), strict=True)]
+    kinds = [[line for line in found if line["kind"] == kind] for kind in ("together", "apart", "alone")]
+    return [
+        Round(one["seconds"], two["seconds"], alone["seconds"][0], sum(two["cpu"]) / sum(one["cpu"]))
+        for one, two, alone in zip(*kinds, strict=True)
+    ]
 
 
 def measure_scaling(settings: dict[str, Any], case: str) -> tuple[str, list[dict[str, Any]]]:
@@ -113,11 +123,13 @@ def measure_scaling(settings: dict[str, Any], case: str) -> tuple[str, list[dict
     cells.append(f"{statistics.median(r.alone for r in rounds) / steps:.2f}")
     middle, low, high = statistics.median(efficiencies), min(efficiencies), max(efficiencies)
     cells.append(f"{middle:.1%} ({low:.1%} to {high:.1%})")
+    cells.append(f"{statistics.median(r.work for r in rounds):.1%}")
     cells.append(f"{statistics.median(r.of_two for r in rounds):.1%}")
     verdict = "at least 90 %" if middle >= 0.9 else "LESS THAN 90 %"
     print(
         f"\nweak scaling 1 -> 2 processes: {middle:.1%} of two processes apart on the same cores; {verdict}"
     )
+    print(f"{cells[-2]} by processor seconds, which other programs on the machine hardly change")
     print(
         f"{cells[-1]} of twice one process that has the machine for itself: the cores' doing, not averaging's"
     )

@@ -155,13 +155,14 @@ class Side:
             parameter.grad = None
         self.optimizer.step()
 
-    def seconds(self, steps: int) -> float:
-        """Of `steps` steps; all processes begin at once."""
+    def timed(self, steps: int) -> dict[str, list[float]]:
+        """Seconds, and processor seconds, of every process for `steps` steps, which all begin at once."""
         dist.barrier()
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         for _ in range(steps):
             self.step()
-        return time.perf_counter() - began
+        found = time.perf_counter() - began, time.process_time() - worked
+        return {"seconds": gathered(found[0]), "cpu": gathered(found[1])}
 
     def kept_mb(self) -> float:
         """What the forward pass keeps for the backward pass, weights left out."""
@@ -208,24 +209,25 @@ def scaling(settings: Settings) -> None:
     """Rounds of: both together, both apart at the same time, one alone."""
     together, apart = Side(settings, Option()), Side(settings, None)
     for side in (together, apart):
-        side.seconds(1)
+        side.timed(1)
     for number in range(settings.rounds):
         order: list[Callable[[], None]] = [
-            lambda: say(kind="together", seconds=gathered(together.seconds(settings.steps))),
-            lambda: say(kind="apart", seconds=gathered(apart.seconds(settings.steps))),
+            lambda: say(kind="together", **together.timed(settings.steps)),
+            lambda: say(kind="apart", **apart.timed(settings.steps)),
         ]
         for measure in order[:: 1 - 2 * (number % 2)]:
             measure()
         is_first = dist.get_rank() == 0
-        say(kind="alone", seconds=gathered(apart.seconds(settings.steps if is_first else 0)))
+        say(kind="alone", **apart.timed(settings.steps if is_first else 0))
 
 
 def work(settings: Settings) -> None:
     """The step of one process for each number of objects, while the other does the same."""
     for objects in range(1, settings.objects + 2):
         side = Side(replace(settings, objects=objects), None)
-        side.seconds(1)
-        say(kind="objects", objects=objects, seconds=gathered(side.seconds(settings.steps) / settings.steps))
+        side.timed(1)
+        found = side.timed(settings.steps)["seconds"]
+        say(kind="objects", objects=objects, seconds=[seconds / settings.steps for seconds in found])
 
 
 def options(settings: Settings) -> None:
@@ -234,11 +236,11 @@ def options(settings: Settings) -> None:
         usual, other = Side(settings, Option()), Side(settings, OPTIONS[name])
         say(kind="kept", option=name, usual=usual.kept_mb(), other=other.kept_mb(), search=usual.search_ms())
         for side in (usual, other):
-            side.seconds(1)
+            side.timed(1)
         for number in range(settings.rounds):
             times = {}
             for side in (usual, other)[:: 1 - 2 * (number % 2)]:
-                times[side is usual] = max(gathered(side.seconds(settings.steps)))
+                times[side is usual] = max(side.timed(settings.steps)["seconds"])
             say(kind="option", option=name, usual=times[True], other=times[False])
         del usual, other, side
         gc.collect()

@@ -21,7 +21,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
-PATIENCE_S = 300.0
+PATIENCE_S = 600.0
 
 
 class Ranks:

@@ -92,6 +92,12 @@ def test_the_first_gradient_is_that_of_averaging(pair, plan):
     assert distance(sharded[0].gradients, averaged[0].gradients) < 1e-6
 
 
+def test_one_process_alone_may_shard_too(alone):
+    work = [Work(((CLICKED,),), settings={"trainer.strategy": strategy}) for strategy in ("fsdp", "auto")]
+    sharded, plain = (alone(do, each)[0] for each in work)
+    assert distance(sharded.gradients, plain.gradients) < 1e-6
+
+
 def test_every_process_keeps_half_of_what_the_optimiser_remembers(pair):
     sharded, averaged = (steps(pair, strategy, CLICKED) for strategy in ("fsdp", "ddp"))
     assert averaged[0].kept == averaged[1].kept
