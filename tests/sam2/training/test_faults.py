@@ -17,7 +17,9 @@ from sam2.training.exit_codes import HUNG
 from sam2.training.rundir import RunDirectory
 
 ROOT = Path(__file__).parents[3]
-LIMIT_S = 120  # far below launcher.timeout_s where that is not to ring
+LIMIT_S = (
+    500  # far below the 1800 s of launcher.timeout_s where that is not to ring; a busy machine starts slowly
+)
 
 
 def two_ranks(folder: Path, timeout_s: float, **disturbance: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +45,7 @@ def test_a_rank_that_hangs_ends_the_run_with_the_stacks_of_both(tmp_path: Path, 
     assert "hangs: no sign of life for" in ended.stderr and "micro-batch 5 of step 3" in ended.stderr
     assert "in _disturb" in logs[rank], "where it hangs"
     assert "in backward" in logs[1 - rank] and "in _disturb" not in logs[1 - rank], "where the other waits"
-    assert "gloo" not in "".join(logs), "the stacks come before the process group gives up"
+    assert "Timed out waiting" not in "".join(logs), "the stacks come before the process group gives up"
 
 
 @pytest.mark.slow
