@@ -150,6 +150,10 @@ VARIANTS: dict[str, Variant] = {
         image_size=96,
     ),
 }
+# maps wide enough that remembering 128 channels of them is a question
+VARIANTS["demo_wide"] = replace(
+    VARIANTS["demo"], name="demo_wide", heads=replace(VARIANTS["demo"].heads, width=128)
+)
 
 
 def configured(

@@ -135,33 +135,63 @@ class Expansion:
     runs: tuple[tuple[Combination, Mapping[str, Any]], ...]
 
 
-def expand(invocation: Invocation) -> Expansion | None:
-    """The grid of a sweep: that of the recipe (`hydra.sweeper.params`) with the command line's values in its place.
+@dataclass(frozen=True)
+class SweepWords:
+    """What a sweep is asked for.
 
-    None where a plug-in of Hydra chooses or starts the runs: `sweep` is for these.
+    Attributes:
+        sweeper, launcher: of Hydra, by name.
+        settings: of the sweeper.
+        words: those of the recipe's grid that the command line leaves as they are, then those of the command line.
     """
-    with _readable_errors(invocation), _hydra(invocation) as rewritten:
-        chosen = _composed(invocation, [o for o in invocation.overrides if o.startswith("hydra")])
-        choices, params = chosen.hydra.runtime.choices, chosen.hydra.sweeper.get("params") or {}
-        if any(choices.get(f"hydra/{part}") != "basic" for part in ("sweeper", "launcher")):
-            return None
+
+    sweeper: str
+    launcher: str
+    settings: Mapping[str, Any]
+    words: tuple[str, ...]
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether all runs are known beforehand, and nobody but us starts them."""
+        return self.sweeper == self.launcher == "basic"
+
+
+def words_of_sweep(invocation: Invocation) -> SweepWords:
+    """Who expands a sweep, and what: the recipe's grid is `hydra.sweeper.params`, the command line wins.
+
+    Raises:
+        ConfigError: there is no such sweeper, or the recipe is none.
+    """
+    from omegaconf import OmegaConf
+
+    with _readable_errors(invocation), _hydra(invocation):
+        chosen = _composed(invocation, [o for o in invocation.overrides if o.startswith("hydra")]).hydra
+        settings: Any = OmegaConf.to_container(chosen.sweeper)
+        params = settings.get("params") or {}
         given = {_key(word) for word in invocation.overrides}
-        grid = tuple(f"{key}={value}" for key, value in params.items() if _key(key) not in given)
-        rewritten = _rewrite(replace(invocation, overrides=grid)) + rewritten
+        grid = (f"{key}={value}" for key, value in params.items() if _key(key) not in given)
+        choices = chosen.runtime.choices
+        return SweepWords(
+            choices["hydra/sweeper"], choices["hydra/launcher"], settings, (*grid, *invocation.overrides)
+        )
+
+
+def expand(invocation: Invocation, asked: SweepWords) -> Expansion:
+    """All runs of a grid, with the settings of each."""
     found: list[tuple[Combination, Mapping[str, Any]]] = []
 
     def collect(settings: Mapping[str, Any], combination: Combination) -> None:
         found.append((combination, settings))
 
-    _multirun(invocation, [*rewritten, "hydra.sweeper.params=null"], collect)
-    words = [combination.overrides for combination, _ in found]
-    common = tuple(word for word in words[0] if all(word in other for other in words)) if words[1:] else ()
+    sweep(invocation, asked, collect)
+    own = [combination.overrides for combination, _ in found]
+    common = tuple(word for word in own[0] if all(word in other for other in own)) if own[1:] else ()
 
-    def own(combination: Combination) -> Combination:
+    def special(combination: Combination) -> Combination:
         kept = tuple(word for word in combination.overrides if word not in common)
         return Combination(kept, combination.number, len(found))
 
-    return Expansion(common, tuple((own(combination), settings) for combination, settings in found))
+    return Expansion(common, tuple((special(combination), settings) for combination, settings in found))
 
 
 def _key(word: str) -> str:
@@ -169,14 +199,15 @@ def _key(word: str) -> str:
     return word.partition("=")[0].lstrip("+~")
 
 
-def sweep(invocation: Invocation, job: Callable[[Mapping[str, Any], Combination], Any]) -> None:
-    """Let a sweeper or launcher of Hydra call `job` with the settings of each run it wants; it gets what that returns.
-
-    Nothing is known beforehand: later runs may be chosen by the results of earlier ones.
-    """
-    with _readable_errors(invocation), _hydra(invocation) as rewritten:
-        pass
-    _multirun(invocation, rewritten, job)
+def sweep(
+    invocation: Invocation, asked: SweepWords, job: Callable[[Mapping[str, Any], Combination], Any]
+) -> None:
+    """Let Hydra call `job` with the settings of each run that its sweeper wants; the sweeper gets what that returns."""
+    with _readable_errors(invocation), _hydra(invocation):
+        words = _rewrite(replace(invocation, overrides=asked.words))
+    if asked.settings.get("params"):
+        words.append("hydra.sweeper.params=null")  # they are among the words
+    _multirun(invocation, words, job)
 
 
 def _multirun(
@@ -191,7 +222,6 @@ def _multirun(
         words = tuple(word.lstrip("+").removeprefix(f"{_GIVEN}.") for word in job.overrides.task)
         return task(_plain(settings), Combination(words, int(job.job.num) + 1))
 
-    _join_search_path()
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     with tempfile.TemporaryDirectory(prefix="sam2-sweep-") as folder, _readable_errors(invocation):
         quiet = [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]
@@ -212,7 +242,10 @@ def _hydra(invocation: Invocation) -> Iterator[list[str]]:
     """Hydra, initialised on the recipe's folder and cleared afterwards; gives the rewritten overrides."""
     from hydra import initialize_config_dir
 
+    from sam2.training.sweeps.search import register
+
     _join_search_path()
+    register()
     with initialize_config_dir(str(invocation.recipe.parent), "sam2", HYDRA_VERSION_BASE):
         yield _rewrite(invocation)
 

@@ -52,18 +52,19 @@ def sweep_id(configs: Sequence[RunConfig]) -> str:
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:6]
 
 
-def plan_members(runs: Sequence[tuple[Combination, RunConfig]]) -> list[Member]:
+def plan_members(runs: Sequence[tuple[Combination, RunConfig]], sweep: str | None = None) -> list[Member]:
     """Say for each run of a sweep where it lies and what is left to do. Nothing is made or written.
 
     Args:
         runs: the members' own words and their settings, `run_dir` and `run_id` as the user gave them. One that repeats
             an earlier one is left out.
+        sweep: id of the sweep, where these are not all of its runs.
 
     Raises:
         ConfigError: two runs of different settings would share a directory.
         DataError: the data of a run that could be done already cannot be opened here.
     """
-    sweep, planner, members = sweep_id([config for _, config in runs]), _Planner(), []
+    sweep, planner, members = sweep or sweep_id([config for _, config in runs]), _Planner(), []
     for combination, config in runs:
         member = planner.place(combination, config)
         if member is None:

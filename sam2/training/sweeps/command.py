@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from sam2.training.batch_jobs import for_cluster
-from sam2.training.compose import Combination, Expansion, Invocation, compose, expand, sweep
+from sam2.training.compose import (
+    Combination,
+    Expansion,
+    Invocation,
+    SweepWords,
+    compose,
+    expand,
+    sweep,
+    words_of_sweep,
+)
 from sam2.training.config import RunConfig, resolve
 from sam2.training.environment import processes
 from sam2.training.evaluation_config import EvaluationConfig, is_evaluation, resolve_evaluation
 from sam2.training.members import Member, plan_members, sweep_id
 from sam2.training.submission import show_sweep, submit_each, submit_sweep
 from sam2.training.sweeps.ended import Finished
+from sam2.training.sweeps.failure import RunFailed
 from sam2.training.sweeps.record import FOLDER, RecordedMember, SweepRecord, factors_of, write_record
-from sam2.training.sweeps.running import RunFailed, Tally, run_all, run_member
+from sam2.training.sweeps.running import Tally, run_all, run_member
 from sam2.training.sweeps.runs import told_apart
+from sam2.training.sweeps.search import NAME as SEARCH
+from sam2.training.sweeps.search import search
 from sam2.training.typed import ConfigError, to_plain
+
+_ONE_BY_ONE = (
+    "launcher=slurm submits all runs of a sweep at once, but a plug-in of Hydra chooses them one by one; leave "
+    "launcher=slurm out, or let the plug-in start jobs: hydra/launcher=submitit_slurm (slurm/README.md)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +64,10 @@ def run_sweep(invocation: Invocation, how: Sweep) -> int:
     Raises:
         ConfigError: a setting of any run is wrong; nothing was started.
     """
-    expansion = expand(invocation)
-    if expansion is None:
-        return _by_plugin(invocation, how)
+    asked = words_of_sweep(invocation)
+    if not asked.is_grid:
+        return _one_by_one(invocation, asked, how)
+    expansion = expand(invocation, asked)
     typed = _typed(invocation, expansion)
     trainings = [(combination, config) for combination, config in typed if isinstance(config, RunConfig)]
     is_slurm = typed[0][1].launcher.kind == "slurm"
@@ -65,7 +85,7 @@ def run_sweep(invocation: Invocation, how: Sweep) -> int:
     members = plan_members(trainings)
     if is_slurm and trainings[0][1].launcher.dry_run:
         return show_sweep(members, how.command)
-    record = record_members(invocation, expansion, trainings, members, how.command)
+    record = record_members(invocation, expansion, members, how.command)
     if is_slurm:
         return submit_sweep(members, record.parent, how.command)
     return run_all([(each.combination, partial(run_member, each)) for each in members], how.failures)
@@ -77,9 +97,12 @@ def settings_of_all(invocation: Invocation) -> list[Any]:
     Raises:
         ConfigError: a setting is wrong, or a plug-in of Hydra chooses the runs.
     """
-    expansion = expand(invocation)
-    if expansion is None:
-        raise ConfigError("the runs are chosen one after the other by a plug-in of Hydra; leave out --cfg")
+    asked = words_of_sweep(invocation)
+    if not asked.is_grid:
+        raise ConfigError(
+            "the runs are chosen one after the other, so there is nothing to show; leave out --cfg"
+        )
+    expansion = expand(invocation, asked)
     return [to_plain(config) for _, config in _typed(invocation, expansion)]
 
 
@@ -97,67 +120,87 @@ def _of_one(invocation: Invocation, settings: Mapping[str, Any]) -> RunConfig | 
 
 
 def record_members(
-    invocation: Invocation,
-    expansion: Expansion,
-    trainings: Sequence[tuple[Combination, RunConfig]],
-    members: Sequence[Member],
-    command: Sequence[str],
+    invocation: Invocation, expansion: Expansion, members: Sequence[Member], command: Sequence[str]
 ) -> Path:
     """Write the record of a sweep beside its runs, and say where."""
-    first = trainings[0][1]
-    folder = first.runs.absolute() / first.name / FOLDER / sweep_id([config for _, config in trainings])
-    plain = [told_apart(to_plain(config)) for _, config in trainings]
-    every = dict.fromkeys(key for settings in plain for key in settings)
-    keys = [key for key in every if any(settings.get(key) != plain[0].get(key) for settings in plain)]
-    recorded = [
-        RecordedMember(
-            " ".join(each.combination.overrides), each.directory.path, _picked(to_plain(each.config), keys)
-        )
-        for each in members
-    ]
-    factors = factors_of([combination.overrides for combination, _ in trainings])
-    own = _values_of_the_recipe(invocation, expansion, keys)
-    record = SweepRecord(shlex.join(command), factors, recorded, own)
-    path = write_record(folder, record)
+    configs = [member.config for member in members]
+    folder = _folder(configs[0], sweep_id(configs))
+    path = write_record(folder, _record(members, command, _of_the_recipe(invocation, expansion.common)))
     left = sum(member.state != "done" for member in members)
     print(f"sweep of {len(members)} runs, {left} to do: {path}", flush=True)
     return path
 
 
-def _values_of_the_recipe(
-    invocation: Invocation, expansion: Expansion, keys: Sequence[str]
-) -> dict[str, Any]:
-    """What the settings `keys` are without the sweep; nothing if the recipe is incomplete without it."""
+def _folder(config: RunConfig, name: str) -> Path:
+    return config.runs.absolute() / config.name / FOLDER / name
+
+
+def _record(members: Sequence[Member], command: Sequence[str], recipe: Mapping[str, Any]) -> SweepRecord:
+    plain = [told_apart(to_plain(member.config)) for member in members]
+    every = dict.fromkeys(key for settings in plain for key in settings)
+    keys = [key for key in every if any(settings.get(key) != plain[0].get(key) for settings in plain)]
+    recorded = [
+        RecordedMember(
+            " ".join(member.combination.overrides),
+            member.directory.path,
+            {key: settings[key] for key in keys if key in settings},
+        )
+        for member, settings in zip(members, plain, strict=True)
+    ]
+    factors = factors_of([member.combination.overrides for member in members])
+    return SweepRecord(
+        shlex.join(command), factors, recorded, {key: recipe[key] for key in keys if key in recipe}
+    )
+
+
+def _of_the_recipe(invocation: Invocation, words: Sequence[str]) -> dict[str, Any]:
+    """The settings of the recipe with `words` and without a sweep; nothing if they are incomplete."""
     try:
-        values = compose(dataclasses.replace(invocation, overrides=expansion.common))
-        return _picked(to_plain(resolve(values, invocation.recipe.stem)), keys)
+        values = compose(dataclasses.replace(invocation, overrides=tuple(words)))
+        return told_apart(to_plain(resolve(values, invocation.recipe.stem)))
     except ConfigError:  # such as a setting that only the sweep gives: then no run is the recipe's own
         return {}
 
 
-def _picked(settings: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    own = told_apart(settings)
-    return {key: own[key] for key in keys if key in own}
-
-
-def _by_plugin(invocation: Invocation, how: Sweep) -> int:
-    """Leave it to a sweeper or launcher of Hydra, which gets each run's leading score.
+def _one_by_one(invocation: Invocation, asked: SweepWords, how: Sweep) -> int:
+    """Let a sweeper choose each run by the scores of those before, or a plug-in of Hydra start them.
 
     Raises:
-        ConfigError: a run has nothing that could be optimised.
+        ConfigError: a run has nothing that could be optimised, or is for SLURM.
     """
-    tally = Tally()
+    tally, members, name = Tally(), list[Member](), _name(invocation)
+    recipe = _of_the_recipe(invocation, ())
 
     def one(settings: Mapping[str, Any], combination: Combination) -> float:
+        config = _of_one(invocation, settings)
         print(combination, flush=True)
-        finished = _once(how, _of_one(invocation, settings), combination)
+        if config.launcher.kind == "slurm":
+            raise ConfigError(_ONE_BY_ONE)
+        if isinstance(config, RunConfig) and processes().scheduler is None:
+            members.extend(plan_members([(combination, config)], name))
+            write_record(_folder(config, name), _record(members, how.command, recipe))
+            finished = run_member(members[-1])
+        else:  # an evaluation; or the plug-in's launcher started all ranks of the run, and this is one
+            finished = how.begin(config)
         tally.add(combination, finished)
         if not finished.scores:
             raise ConfigError(f"{finished.path} has no score to choose by; set data.val_root")
         return next(iter(finished.scores.values()))
 
+    def trial(own: Sequence[str], common: Sequence[str], number: int) -> float:
+        settings = compose(dataclasses.replace(invocation, overrides=(*own, *common)))
+        combination = Combination(tuple(own), number)
+        try:
+            return one(settings, combination)
+        except RunFailed as error:
+            tally.fail(combination, error)
+            raise
+
     try:
-        sweep(invocation, one)
+        if asked.sweeper == SEARCH:
+            print(search(asked.words, asked.settings, _beside_the_runs(invocation, name), trial))
+        else:
+            sweep(invocation, asked, one)
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
@@ -166,22 +209,16 @@ def _by_plugin(invocation: Invocation, how: Sweep) -> int:
     return code
 
 
-def _once(how: Sweep, config: RunConfig | EvaluationConfig, combination: Combination) -> Finished:
-    """One run that a plug-in asks for.
+def _beside_the_runs(invocation: Invocation, sweep_name: str) -> Path:
+    """The folder of a sweep, before any of its runs is known."""
+    where = tuple(word for word in invocation.overrides if word.startswith(("runs=", "name=")))
+    values = compose(dataclasses.replace(invocation, overrides=where), is_complete=False)
+    runs, name = values.get("runs") or "runs", values.get("name") or invocation.recipe.stem
+    return Path(runs).expanduser().absolute() / name / FOLDER / sweep_name
 
-    Raises:
-        ConfigError: SLURM should get it.
-    """
-    if config.launcher.kind == "slurm":
-        raise ConfigError(
-            "launcher=slurm submits all runs of a sweep at once, but a plug-in of Hydra chooses them one by one; leave "
-            "launcher=slurm out, or let the plug-in start jobs: hydra/launcher=submitit_slurm (slurm/README.md)"
-        )
-    if not isinstance(config, RunConfig):
-        return how.begin(config)
-    if (
-        processes().scheduler is not None
-    ):  # the plug-in's launcher started all ranks of the run, and this is one
-        return how.begin(config)
-    (member,) = plan_members([(combination, config)])
-    return run_member(member)
+
+def _name(invocation: Invocation) -> str:
+    """Of a sweep whose runs are not known beforehand: by what was asked for, but not by how long to search."""
+    asked = sorted(word for word in invocation.overrides if not word.startswith("hydra"))
+    text = json.dumps([invocation.recipe.stem, *asked])
+    return hashlib.sha256(text.encode()).hexdigest()[:6]

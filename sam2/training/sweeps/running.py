@@ -20,27 +20,13 @@ from rich.console import Console
 from sam2.evaluation.files import write_atomically
 from sam2.training.compose import Combination
 from sam2.training.config import RunConfig
-from sam2.training.exit_codes import FAILED, INTERRUPTED, STOPPED
+from sam2.training.exit_codes import FAILED
 from sam2.training.launch import PARENT
 from sam2.training.members import Member
 from sam2.training.rundir import RunDirectory
 from sam2.training.sweeps.ended import Finished, table_of_runs
+from sam2.training.sweeps.failure import PASSED_ON, RunFailed
 from sam2.training.typed import to_plain
-
-_PASSED_ON = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-
-
-class RunFailed(RuntimeError):
-    """A run of a sweep did not come to its end; `code` is its exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-    @property
-    def ends_all(self) -> bool:
-        """Whether somebody stopped it, which means the whole sweep."""
-        return self.code in (STOPPED, INTERRUPTED, *(128 + number for number in _PASSED_ON))
 
 
 @dataclass
@@ -148,7 +134,7 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 @contextmanager
 def _signals_for(child: subprocess.Popen[bytes]) -> Iterator[None]:
     """Pass on what a batch system or a person says to this process."""
-    before = {each: signal.signal(each, lambda number, _: child.send_signal(number)) for each in _PASSED_ON}
+    before = {each: signal.signal(each, lambda number, _: child.send_signal(number)) for each in PASSED_ON}
     try:
         yield
     finally:

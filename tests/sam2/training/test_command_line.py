@@ -27,7 +27,7 @@ from sam2.policies.samurai import Samurai
 from sam2.shipped import shipped
 from sam2.training import evaluation_job, run
 from sam2.training.compose import recipe_names
-from sam2.training.config import RunConfig, resolve
+from sam2.training.config import LoggerConfig, RunConfig, resolve
 from sam2.training.evaluation_config import BenchmarkConfig, ImageConfig, InteractiveConfig
 from sam2.training.pieces import Ended
 from sam2.training.rundir import RunDirectory, begin
@@ -39,6 +39,15 @@ ROOT = Path(__file__).parents[3]
 SMALL = ["synthetic=null", "data.root=/nowhere"]
 
 
+ABLATIONS = [name for name in recipe_names() if name.startswith("ablate_")]
+# what a recipe leaves to be given; its other settings are complete
+TO_BE_GIVEN = {
+    **dict.fromkeys(
+        [name for name in recipe_names() if name.startswith("finetune")],
+        ["data.root=/x", "model.checkpoint=/x"],
+    ),
+    "ablate_frozen": ["model.checkpoint=/x"],
+}
 TRAININGS = [name for name in recipe_names() if not name.startswith("eval_")]
 EVALUATIONS = [name for name in recipe_names() if name.startswith("eval_")]
 OF_OTHER_KINDS = {"eval_interactive": InteractiveConfig, "eval_image": ImageConfig}
@@ -287,9 +296,10 @@ def test_every_recipe_can_be_looked_at_before_anything_is_given(
     assert run.main([name, "--cfg", "optim.lr=0.125"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["optim"]["lr"] == 0.125 and shown["trainer"]["max_bad_steps"] == 10
-    assert (shown["model"]["checkpoint"] == "???") == name.startswith("finetune")
-    if not name.startswith("finetune"):  # complete settings are held against each other, too
-        message = failure(capsys, name, "--cfg", "data.root=/x")
+    assert (shown["model"]["checkpoint"] == "???") == (name in TO_BE_GIVEN)
+    if name not in TO_BE_GIVEN:  # complete settings are held against each other, too
+        other = "synthetic.preset=demo" if name == "ablate_data_mix" else "data.root=/x"
+        message = failure(capsys, name, "--cfg", other)
         assert message.startswith("error: data.root and synthetic are both set")
     assert failure(capsys, name, "--cfg", "optim.lrr=1").startswith("error: unknown key 'optim.lrr'")
     assert not started
@@ -383,9 +393,38 @@ def test_every_shipped_recipe_tells_its_story_and_resolves(started: list[RunConf
     lines = (shipped("recipes") / f"{name}.yaml").read_text().splitlines()
     story = [line[2:].split()[0] for line in lines if line.startswith("# ") and line[2] != " "]
     assert story == ["Goal", "Needs", "Run", "Expect", "Change"]
-    needed = ["data.root=/x", "model.checkpoint=/x"] if name.startswith("finetune") else []
     if name in TRAININGS:
-        assert run.main([name, *needed]) == 0
+        assert run.main([name, *TO_BE_GIVEN.get(name, [])]) == 0
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_a_documented_grid_of_settings_and_seeds(started: list[RunConfig], name: str) -> None:
+    assert run.main(["-m", name, *TO_BE_GIVEN.get(name, [])]) == 0
+    by_settings: dict[str, set[int]] = {}
+    for config in started:
+        settings = to_plain(dataclasses.replace(config, seed=0, run_dir=None, logger=LoggerConfig()))
+        by_settings.setdefault(str(settings), set()).add(config.seed)
+    assert len(by_settings) >= 3 and all(seeds == {1, 2, 3} for seeds in by_settings.values())
+    text = (shipped("recipes") / f"{name}.yaml").read_text()
+    story = text[: text.index("defaults:")]
+    assert f"# Expect  {len(started)} runs" in story and f"train.py -m recipes/{name}.yaml" in story
+
+
+def test_the_command_of_the_memory_ablation_is_nine_runs(started: list[RunConfig]) -> None:
+    assert run.main(["-m", "recipes/ablate_memory.yaml", "model.memory_dim=32,64,128", "seed=1,2,3"]) == 0
+    assert [(c.model.memory_dim, c.seed) for c in started] == [
+        (d, s) for d in (32, 64, 128) for s in (1, 2, 3)
+    ]
+
+
+def test_each_image_encoder_of_an_ablation_starts_from_its_own_weights(started: list[RunConfig]) -> None:
+    words = ["synthetic=null", "data.root=/x", "data.val_root=/y", "optim=finetune", "model.image_size=1024"]
+    assert (
+        run.main(["-m", "ablate_backbone", *words, "seed=1", "model.checkpoint=/weights/${model.name}.pt"])
+        == 0
+    )
+    starts = [(c.model.name, str(c.model.checkpoint)) for c in started]
+    assert starts == [(f"sam2.1_{size}", f"/weights/sam2.1_{size}.pt") for size in ("t", "s", "b+")]
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

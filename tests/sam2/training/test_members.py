@@ -12,7 +12,7 @@ import yaml
 
 from sam2.training import members as module
 from sam2.training import run
-from sam2.training.compose import Combination, expand, parse
+from sam2.training.compose import Combination, expand, parse, words_of_sweep
 from sam2.training.config import RunConfig, digest, resolve
 from sam2.training.members import Member, plan_members, sweep_id
 from sam2.training.rundir import RunDirectory
@@ -129,8 +129,8 @@ def test_loggers_get_the_sweep_as_group_and_what_differs_as_tags(tmp_path: Path)
 def grid(folder: Path, *words: str) -> list[tuple[str, ...]]:
     text = "defaults: [smoke, _self_]\nhydra:\n  sweeper:\n    params:\n      model.memory_dim: 8,16\n      seed: 1,2\n"
     (folder / "mine.yaml").write_text(text)
-    found = expand(parse(["-m", str(folder / "mine.yaml"), *words]))
-    assert found is not None
+    invocation = parse(["-m", str(folder / "mine.yaml"), *words])
+    found = expand(invocation, words_of_sweep(invocation))
     return [combination.overrides for combination, _ in found.runs]
 
 

@@ -143,6 +143,11 @@ def test_a_column_of_the_metrics_can_be_compared(ablation: Path) -> None:
         tabulate(gather([ablation]), "memory_gbs")
 
 
+def job_of(name: str, state: str) -> JobState:
+    """What SLURM knows, as far as it matters here."""
+    return JobState(**{**dict.fromkeys(JobState.__dataclass_fields__), "id": name, "state": state})  # type: ignore[arg-type]
+
+
 TRACE = """\
 2026-11-23 03:00:00,000 INFO sam2: run begins
 Traceback (most recent call last):
@@ -203,7 +208,7 @@ def test_what_slurm_says_of_a_run_is_told(
 ) -> None:
     path = leave_run(ablation / "bad", settings(64, 3))
     JobFolder(path).note("7_1", ["train"])
-    monkeypatch.setattr(module, "look", lambda job: [JobState(job, state, "", 0, 0, "", "")])
+    monkeypatch.setattr(module, "look", lambda job: [job_of(job, state)])
     assert tabulate(gather([ablation])).unfinished == [f"{why} ({path})"]
 
 
