@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ class StepLoader:
         self.batches = batches
         self.quarantine = quarantine
         self._start = start
+        self._passing: Callable[[], Generator[ClipBatch | RawBatch] | None] = lambda: None
         own = partial(settle, log=log)
         workers = {"prefetch_factor": config.prefetch, "worker_init_fn": own} if config.workers else {}
         with _own_words_on_workers():
@@ -62,6 +64,16 @@ class StepLoader:
         Raises:
             DataError: too many samples are bad.
         """
+        passing = self._pass()
+        self._passing = weakref.ref(passing)
+        return passing
+
+    def close(self) -> None:
+        """End the worker processes now; without it they end when nobody can ask for batches any more."""
+        if (passing := self._passing()) is not None:
+            passing.close()
+
+    def _pass(self) -> Generator[ClipBatch | RawBatch]:
         plan, first = self.batches.plan, self._start()
         if isinstance(self.batches, StreamBatches):
             self.batches.first = first

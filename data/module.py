@@ -69,6 +69,7 @@ class ClipDataModule(pl.LightningDataModule):
         self.val_limit = val_limit
         self._start = 0
         self._quarantine: Quarantine | None = None
+        self._loader: StepLoader | None = None
         self._has_warned = False
         self._ahead: int | None = (
             None  # consumed, less what the trainer has counted; None before it asks for data
@@ -233,7 +234,13 @@ class ClipDataModule(pl.LightningDataModule):
                 "data.root is a pipe:, so the run goes on with a new pass over it: samples may come again"
             )
         log_file = None if self.directory is None else self.directory / f"rank-{self.rank}.txt"
-        return StepLoader(batches, self._quarantine, self.config, lambda: self.consumed, log_file)
+        self._loader = StepLoader(batches, self._quarantine, self.config, lambda: self.consumed, log_file)
+        return self._loader
+
+    def on_exception(self, exception: BaseException) -> None:
+        """The run ends here: so do the workers, before the interpreter ends them in a way that torch complains of."""
+        if self._loader is not None:
+            self._loader.close()
 
     def micro_batches(self, rank: int, world: int, is_raw: bool) -> MicroBatches:
         """All micro-batches of any rank; `is_raw` leaves frames to the device that trains.

@@ -326,6 +326,23 @@ def test_no_worker_outlives_the_training_process(shards, number):
     assert process.returncode != 0
 
 
+def test_workers_end_with_the_run_that_an_exception_ends(shards):
+    data, trainer = module(shards, workers=1), pl.Trainer(**{**QUIET, "max_steps": 5})
+    others, working = set(multiprocessing.active_children()), []
+
+    class Stop(Exception):
+        pass
+
+    class Stopper(Recorder):
+        def training_step(self, batch, batch_idx):
+            working.extend(set(multiprocessing.active_children()) - others)
+            raise Stop
+
+    with pytest.raises(Stop) as kept:  # as long as the traceback is kept, so is all that it refers to
+        trainer.fit(Stopper(), datamodule=data)
+    assert len(working) == 1 and not working[0].is_alive(), kept
+
+
 class Looker(Recorder):
     """Remembers all of what training saw."""
 
