@@ -15,7 +15,7 @@ from sam2.slurm.folder import JobFolder
 from sam2.slurm.profile import Cluster
 from sam2.slurm.render import RUN_DIR, Job, job_name, pattern, quoted
 from sam2.training.config import RunConfig
-from sam2.training.evaluation_config import TASKS, EvaluationConfig
+from sam2.training.evaluation_config import SHARDS, TASKS, EvaluationConfig
 from sam2.training.launcher_config import LauncherConfig
 from sam2.training.rundir import RunDirectory
 from sam2.training.typed import ConfigError
@@ -106,7 +106,7 @@ def _run_job(run: Placed, about: str, log: str, places: tuple[str, ...], array: 
         places=places,
         entry=_entry(),
         arguments=f'"$run_dir/job/config.yaml" {RUN_DIR}',
-        mounts=tuple(quoted(path) for path in _read_from(config)),
+        mounts=_seen_by(config),
         array=array,
         preflight=config.launcher.preflight,
     )
@@ -131,6 +131,7 @@ def evaluation_job(config: EvaluationConfig, folder: JobFolder, command: Sequenc
         places=_places(f"run_dir={quoted(folder.path)}", config.cluster),
         entry=_entry(),
         arguments=f'"$run_dir/job/config.yaml"{share}',
+        mounts=_seen_by_evaluation(config),
         array=_array(shares, config.launcher, first=1) if shares > 1 else None,
         preflight=config.launcher.preflight,
         is_training=False,
@@ -162,10 +163,27 @@ def _array(count: int, launcher: LauncherConfig, first: int) -> str:
     return f"{first}-{count - 1 + first}{limit}"
 
 
-def _read_from(config: RunConfig) -> list[Path]:
-    """Folders that a run reads from."""
+def _seen_by(config: RunConfig) -> tuple[str, ...]:
+    """Folders that a training reads from or writes to, in words of shell, for a container to mount."""
     data = config.data
     roots = [part.root for part in data.parts()] + [data.val_root]
     folders = [] if config.synthetic else [Path(root) for root in roots if root and not is_url(root)]
     files = [Path(file).parent for file in (config.model.checkpoint, config.model.trunk) if file]
-    return list(dict.fromkeys([*folders, *files, config.runs]))
+    return _mounts([*folders, *files, config.runs])
+
+
+def _seen_by_evaluation(config: EvaluationConfig) -> tuple[str, ...]:
+    """The same of an evaluation: its folders, that of its weights, and shards of one's own."""
+    named = [getattr(config, name, None) for name in ("root", "frames", "data", "images")]
+    shards = str(getattr(config, "dataset", "")).partition(SHARDS)[2]
+    weights = Path(config.checkpoint)
+    given = [Path(shards)] if shards and not is_url(shards) else []
+    given += [weights if weights.is_dir() else weights.parent] if weights.exists() else []
+    return _mounts([*(folder for folder in named if folder), *given])
+
+
+def _mounts(folders: Sequence[Path]) -> tuple[str, ...]:
+    """With where the job is submitted, which is where it runs."""
+    return tuple(
+        quoted(folder) for folder in dict.fromkeys(path.absolute() for path in [*folders, Path.cwd()])
+    )

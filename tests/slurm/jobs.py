@@ -121,8 +121,8 @@ class Jobs:
         self._run(["scontrol", "requeue", id])
 
     def release(self, id: str) -> None:
-        """Let a requeued job start at once."""
-        self._run(["scontrol", "update", f"JobId={id}", "StartTime=now"])
+        """Let a requeued job start soon; at once, slurmd 22.05 may mistake the new start for the one just ended."""
+        self._run(["scontrol", "update", f"JobId={id}", "StartTime=now+2"])
 
     def cancel(self, *ids: str) -> None:
         """Cancel jobs."""

@@ -154,7 +154,7 @@ def test_a_run_on_two_nodes_from_the_command_line_to_its_end(
     """In a folder whose name has all that shells, SLURM and Hydra make something of."""
     folder = tmp_path / 'it\'s "odd", 100%j #{x} $HOME (1)'
     folder.mkdir()
-    words = ("smoke", *TWO_NODES, *ON_TEST_CLUSTER, *SHORT)
+    words = ("smoke", *TWO_NODES, *ON_TEST_CLUSTER, *SHORT, "cluster.sbatch=['--hold']")
     job, said = launch(cluster, folder, *words)
     jobs.submitted.append(job)
     run = only_run(folder)
@@ -167,9 +167,8 @@ def test_a_run_on_two_nodes_from_the_command_line_to_its_end(
         capture_output=True,
         text=True,
     )
-    assert again.returncode == 2 and re.search(
-        rf"has a job already: {job} is (PENDING|RUNNING)", again.stderr
-    )
+    assert again.returncode == 2 and re.search(rf"has a job already: {job} is PENDING", again.stderr)
+    cluster.ask("scontrol", "release", job)
     done = jobs.wait(job, "COMPLETED", deadline_s=240)
     heard = (run / "log" / f"slurm-{job}.txt").read_text()
     assert done.exit_code == 0 and "preflight: 2 tasks, CPU, gloo: all well" in heard

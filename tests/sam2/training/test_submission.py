@@ -200,6 +200,33 @@ def test_an_evaluation_is_divided_into_shares(slurm: Path, capsys: pytest.Captur
     assert "launcher.shares=N" in capsys.readouterr().err
 
 
+def test_a_container_sees_what_the_job_reads(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = ("launcher=slurm", "launcher.dry_run=true", "cluster=pyxis", "cluster.container.mounts=[]")
+    weights = slurm / "tiny.pt"
+    weights.touch()
+    training = ("data.root=/my/shards", "data.val_root=s3://b/val", f"model.checkpoint={weights}")
+    evaluation = ("recipes/eval_shards.yaml", f"checkpoint={weights}", "dataset=shards:/my/val")
+    here = Path.cwd()
+    for words, folders in (
+        (("finetune_video", *training), ("/my/shards", str(slurm), str(here / "runs"), str(here))),
+        (evaluation, ("/my/val", str(slurm), str(here))),
+    ):
+        assert main([*words, *box]) == 0
+        seen = ",".join(f"{folder}:{folder}" for folder in ('"$code"', '"$run_dir"', *folders))
+        assert f" --container-mounts={seen} " in capsys.readouterr().out
+
+
+def test_the_port_that_the_job_chose_wins_over_lightnings_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is made of the job's id, so that jobs on one node can have the same."""
+    from lightning.fabric.plugins.environments import SLURMEnvironment
+
+    monkeypatch.setenv("SLURM_JOB_ID", "123")
+    monkeypatch.setenv("MASTER_PORT", "23456")
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    there = SLURMEnvironment(auto_requeue=False)
+    assert (there.main_address, there.main_port) == ("10.0.0.1", 23456)
+
+
 def test_what_belongs_to_slurm_is_refused_without_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["smoke", "launcher.dry_run=true"]) == 2
     assert "launcher.dry_run belongs to launcher=slurm" in capsys.readouterr().err
