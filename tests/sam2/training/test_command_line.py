@@ -32,6 +32,8 @@ from sam2.training.evaluation_config import BenchmarkConfig, ImageConfig, Intera
 from sam2.training.pieces import Ended
 from sam2.training.rundir import RunDirectory, begin
 from sam2.training.sweeps import running
+from sam2.training.sweeps.runs import gather
+from sam2.training.sweeps.table import tabulate
 from sam2.training.typed import to_plain
 from tests.sam2.training.toy import run_toy, toy_config
 
@@ -564,3 +566,19 @@ def test_a_sweep_trains_in_two_directories_and_repeats_nothing(tmp_path: Path) -
     assert again.returncode == 0, again.stderr
     assert [f"done already: {path}" in again.stdout.splitlines() for path in runs] == [True, True]
     assert all(len(RunDirectory(path).read_record()["starts"]) == 1 for path in runs)
+
+
+@pytest.mark.slow
+def test_an_ablation_runs_from_its_recipe_to_its_table(tmp_path: Path) -> None:
+    small = ["synthetic.train=4", "synthetic.held_out=2", "trainer.max_steps=2", "evaluate.every_steps=null"]
+    words = ["ablate_memory", "model.memory_dim=8,16", "seed=1", "model=test", *small, "data.workers=0"]
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *words, "data.batch=1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "runs" / "ablate_memory" / "sweeps").iterdir()
+    found = tabulate(gather([sweep]))
+    assert [(row.values, row.finished, row.asked) for row in found.rows] == [((8,), 1, 1), ((16,), 1, 1)]
+    for row in found.rows:
+        assert row.score is not None and 0 <= row.score.value <= 100 and row.score.over == "2 videos"
+        assert row.device_hours is not None and row.device_hours > 0 and row.memory_gb is not None
+    assert found.device == "CPU" and not found.unfinished

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,19 +99,59 @@ def test_a_run_keeps_its_id_at_wandb(tmp_path: Path) -> None:
     assert first.version == second.version == (tmp_path / "wandb-id.txt").read_text().strip()
 
 
+def records_of(path: Path) -> Iterator[bytes]:
+    """The records of a `.wandb` file: 7 bytes, then LevelDB's log format (blocks of 32 KiB, long records in parts)."""
+    content, place, parts = path.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        parts += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+def runs_written_offline(folder: Path) -> list[Any]:
+    """What each start says of its run, read from the files that `wandb sync` would send."""
+    from wandb.proto import wandb_internal_pb2
+
+    found = []
+    for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        for raw in records_of(path):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(raw)
+            if record.WhichOneof("record_type") == "run":
+                found.append(record.run)
+    return found
+
+
 @pytest.mark.slow
-def test_wandb_without_an_account_writes_offline_and_asks_nothing(tmp_path: Path) -> None:
+def test_wandb_without_an_account_writes_offline_and_a_continued_run_is_the_same_one_there(
+    tmp_path: Path,
+) -> None:
     code = """if True:
         import sys
         from pathlib import Path
         from sam2.training.rundir import RunDirectory
         from tests.sam2.training.toy import run_toy, toy_config
-        run_toy(RunDirectory(Path(sys.argv[1])), toy_config(logger={"kind": "wandb"}, trainer__max_steps=3))
+        logger = {"kind": "wandb", "group": "ablate-3fa9c1", "tags": ["3fa9c1", "seed=1"]}
+        def stop(stage, number):
+            if (stage, number) == ("train", int(sys.argv[2])):
+                raise KeyError("killed here")
+        run_toy(RunDirectory(Path(sys.argv[1])), toy_config(logger=logger, trainer__max_steps=6), stop)
     """
-    command = [sys.executable, "-c", code, str(tmp_path / "run")]
     root = Path(__file__).parents[3]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, cwd=root
-    )
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    for where, ends_well in ((8, False), (-1, True)):
+        command = [sys.executable, "-c", code, str(tmp_path / "run"), str(where)]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, cwd=root
+        )
+        assert (done.returncode == 0) == ends_well, done.stderr
+    first, second = runs_written_offline(tmp_path / "run")
+    assert first.run_id == second.run_id == (tmp_path / "run" / "wandb-id.txt").read_text().strip()
+    for each in (first, second):
+        assert each.run_group == "ablate-3fa9c1" and {"3fa9c1", "seed=1"} <= set(each.tags)
