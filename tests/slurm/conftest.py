@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm.testcluster import Cluster, running, why_not
+from tests.slurm import trainings
 from tests.slurm.jobs import Jobs
 
 WHY = pytest.StashKey[str]()
@@ -40,6 +41,26 @@ def jobs(cluster: Cluster, tmp_path: Path) -> Iterator[Jobs]:
     for node, state in cluster.states().items():
         if not cluster.is_usable(state):
             cluster.revive_node(node)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all trainings of these tests are, with the videos that they share."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def run(runs: Path, request: pytest.FixtureRequest) -> Path:
+    """The run directory of a test."""
+    return runs / request.node.name.removeprefix("test_")
+
+
+@pytest.fixture(scope="session")
+def alone(cluster: Cluster, runs: Path) -> trainings.Training:
+    """The training that nothing happens to."""
+    training = trainings.submit(Jobs(cluster, runs), runs / "alone")
+    training.wait("COMPLETED", restarts=0)
+    return training
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -175,7 +175,7 @@ def _parsed(block: str) -> Job:
         found = re.search(rf"(?:^|\s){key}=(\S*)", block)
         return found[1] if found else otherwise
 
-    array, task = value("ArrayJobId"), value("ArrayTaskId")
+    array, task = value("ArrayJobId"), value("ArrayTaskId").partition("%")[0]  # "0-3%2": two at a time
     code, _, number = value("ExitCode", "0:0").partition(":")
     output = re.search(r"^\s*StdOut=(.*)$", block, re.MULTILINE)
     return Job(
