@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,9 +95,6 @@ def target(config: RunConfig, around: Processes) -> Target:
 
 def prepare(config: RunConfig, place: Target) -> None:
     """Set what is global: threads, rounding, determinism, the seed that weights are initialised from."""
-    # Where `srun` exists `Trainer.fit` advises to put it before the command, whatever environment it was given; ours
-    # for such machines is launcher=slurm.
-    warnings.filterwarnings("ignore", "The `srun` command is available")
     threads = config.launcher.threads
     if threads is None and "OMP_NUM_THREADS" not in os.environ:
         threads = max(1, usable_cores() // place.devices)
