@@ -14,7 +14,7 @@ from sam2.reference_settings import Recipe, SettingError, recipe, recognise
 from sam2.variants import UnknownVariantError, Variant, configured, resolve
 
 # settings of a trained model (`model` in a run's config.yaml, a file of configs/model); a test holds them complete
-KNOBS = ("image_size", "memory_dim", "memory_slots")
+KNOBS = ("image_size", "mem_dim", "memory_slots")
 OF_TRAINING = {"checkpoint", "trunk", "freeze", "recompute"}  # how it was trained, not what it is
 
 _MAX_BYTES = 1 << 16

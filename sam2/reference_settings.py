@@ -64,7 +64,7 @@ _FREE: dict[str, _Free] = {
     "num_maskmem": _Free(int, "heads.memory_slots"),
     "max_obj_ptrs_in_encoder": _Free(int, "heads.max_pointers"),
     "iou_prediction_use_sigmoid": _Free(bool, "heads.iou_sigmoid"),
-    "memory_encoder.out_dim": _Free(int, "heads.memory_dim"),
+    "memory_encoder.out_dim": _Free(int, "heads.mem_dim"),
     "memory_attention.num_layers": _Free(int, "heads.memory_layers"),
     f"{_LAYER}dim_feedforward": _Free(int, "heads.memory_mlp"),
     **{name: _Free(float, "heads.dropout") for name in _DROPOUTS},
@@ -259,7 +259,7 @@ def _check_fixed(name: str, value: Any, variant: Variant) -> None:
     fixed = {
         **_FIXED,
         **{key: _Fixed(number, _STRUCTURE) for key, number in _numbers(variant).items()},
-        **{key: _Fixed(variant.heads.memory_dim, _FOLLOWS) for key in _MEMORY_WIDTHS},
+        **{key: _Fixed(variant.heads.mem_dim, _FOLLOWS) for key in _MEMORY_WIDTHS},
     }
     if name in fixed:
         if not _same(fixed[name].value, value):

@@ -24,13 +24,13 @@ class Trunk:
 class Heads:
     """Everything above the trunk. The defaults are the released models'.
 
-    `width` is the channel count C, `memory_dim` that of a remembered map; `memory_slots` counts the prompted and
+    `width` is the channel count C, `mem_dim` that of a remembered map; `memory_slots` counts the prompted and
     the recent frames that are attended to, `max_pointers` the object pointers. `iou_sigmoid` and `object_bias` are
     departures for models trained from scratch in minutes: see `demo`.
     """
 
     width: int = 256
-    memory_dim: int = 64
+    mem_dim: int = 64
     memory_layers: int = 4
     memory_mlp: int = 2048
     memory_slots: int = 7
@@ -42,10 +42,10 @@ class Heads:
     object_bias: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.memory_dim < 4 or self.memory_dim % 4 or self.width % self.memory_dim:
+        if self.mem_dim < 4 or self.mem_dim % 4 or self.width % self.mem_dim:
             possible = [dim for dim in range(4, self.width + 1, 4) if self.width % dim == 0]
             raise ValueError(
-                f"memory_dim is {self.memory_dim}; pointers of width {self.width} are cut into tokens of it, and its "
+                f"mem_dim is {self.mem_dim}; pointers of width {self.width} are cut into tokens of it, and its "
                 f"position code has four parts: it must be one of {', '.join(map(str, possible))}"
             )
         for name in ("memory_slots", "max_pointers"):
@@ -56,7 +56,7 @@ class Heads:
         """The same with remembered maps of `dim` channels and `slots` remembered frames; None: as they are."""
         return replace(
             self,
-            memory_dim=self.memory_dim if dim is None else dim,
+            mem_dim=self.mem_dim if dim is None else dim,
             memory_slots=self.memory_slots if slots is None else slots,
         )
 
@@ -112,7 +112,7 @@ _TEST_TRUNK = Trunk(
     },
 )
 _TEST_HEADS = Heads(
-    width=32, memory_dim=16, memory_layers=1, memory_mlp=64, memory_slots=4, max_pointers=4, decoder_mlp=64
+    width=32, mem_dim=16, memory_layers=1, memory_mlp=64, memory_slots=4, max_pointers=4, decoder_mlp=64
 )
 
 VARIANTS: dict[str, Variant] = {
@@ -137,7 +137,7 @@ VARIANTS: dict[str, Variant] = {
         V2_1,
         Heads(
             width=64,
-            memory_dim=64,
+            mem_dim=64,
             memory_layers=1,
             memory_mlp=256,
             memory_slots=4,
@@ -157,7 +157,7 @@ VARIANTS["demo_wide"] = replace(
 
 
 def configured(
-    name: str, image_size: int | None = None, memory_dim: int | None = None, memory_slots: int | None = None
+    name: str, image_size: int | None = None, mem_dim: int | None = None, memory_slots: int | None = None
 ) -> Variant:
     """The variant called `name` with the changes of a run; None: its own number.
 
@@ -166,7 +166,7 @@ def configured(
         ValueError: a number that cannot be.
     """
     named = resolve(name)
-    heads = named.heads.with_memory(memory_dim, memory_slots)
+    heads = named.heads.with_memory(mem_dim, memory_slots)
     return replace(named, heads=heads, image_size=named.image_size if image_size is None else image_size)
 
 

@@ -36,7 +36,7 @@ def options() -> None:
 
 @app.command(
     epilog="Examples:\n\n`sam2 sweep table runs/ablate_memory/sweeps/3fa9c1`\n\n"
-    "`sam2 sweep table runs/ablate_memory --baseline model.memory_dim=64 --out table.md`"
+    "`sam2 sweep table runs/ablate_memory --baseline model.mem_dim=64 --out table.md`"
 )
 def table(
     runs: Runs,

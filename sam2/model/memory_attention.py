@@ -15,7 +15,7 @@ from sam2.variants import Heads
 
 
 class Recalled(NamedTuple):
-    """Tokens of remembered maps, then of pointers: values and position codes (B, N, memory_dim).
+    """Tokens of remembered maps, then of pointers: values and position codes (B, N, mem_dim).
 
     `keep` (B, N) is false on padding; None: there is none.
     """
@@ -37,7 +37,7 @@ class MemoryAttentionLayer(nn.Module):
         super().__init__()
         width = heads.width
         self.self_attn = RotaryAttention(width, heads.dropout)
-        self.cross_attn_image = RotaryAttention(width, heads.dropout, heads.memory_dim)
+        self.cross_attn_image = RotaryAttention(width, heads.dropout, heads.mem_dim)
         self.linear1 = nn.Linear(width, heads.memory_mlp)
         self.linear2 = nn.Linear(heads.memory_mlp, width)
         self.norm1 = nn.LayerNorm(width)

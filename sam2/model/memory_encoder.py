@@ -62,13 +62,13 @@ class Fuser(nn.Module):
 class MemoryEncoder(nn.Module):
     """Map and mask in, memory map out."""
 
-    def __init__(self, width: int, memory_dim: int) -> None:
+    def __init__(self, width: int, mem_dim: int) -> None:
         super().__init__()
         self.mask_downsampler = MaskDownsampler(width)
         self.pix_feat_proj = nn.Conv2d(width, width, 1)
         self.fuser = Fuser(width)
-        self.out_proj = nn.Conv2d(width, memory_dim, 1) if memory_dim != width else nn.Identity()
+        self.out_proj = nn.Conv2d(width, mem_dim, 1) if mem_dim != width else nn.Identity()
 
     def forward(self, s16: Tensor, masks: Tensor) -> Tensor:
-        """Raw map (B or 1, C, h, w) and mask values (B, 1, S, S) in [-10, 10] -> (B, memory_dim, h, w)."""
+        """Raw map (B or 1, C, h, w) and mask values (B, 1, S, S) in [-10, 10] -> (B, mem_dim, h, w)."""
         return self.out_proj(self.fuser(self.pix_feat_proj(s16) + self.mask_downsampler(masks)))

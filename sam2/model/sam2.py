@@ -41,21 +41,21 @@ class SAM2(nn.Module):
         self.variant, self.policy, self.image_size = variant, fitted(policy, heads), variant.image_size
         self.image_encoder = ImageEncoder(build_trunk(variant.trunk, drop_path), heads.width)
         self.memory_attention = MemoryAttention(heads)
-        self.memory_encoder = MemoryEncoder(heads.width, heads.memory_dim)
+        self.memory_encoder = MemoryEncoder(heads.width, heads.mem_dim)
         self.sam_prompt_encoder = PromptEncoder(heads.width)
         self.sam_mask_decoder = MaskDecoder(heads)
         self.mask_downsample = nn.Conv2d(1, 1, 4, stride=4)
         self.obj_ptr_proj = MLP(heads.width, heads.width, heads.width, 3)
         if variant.version.pointer_position_projected:
-            self.obj_ptr_tpos_proj = nn.Linear(heads.width, heads.memory_dim)
-        self.maskmem_tpos_enc = _embedding(heads.memory_slots, 1, 1, heads.memory_dim)
+            self.obj_ptr_tpos_proj = nn.Linear(heads.width, heads.mem_dim)
+        self.maskmem_tpos_enc = _embedding(heads.memory_slots, 1, 1, heads.mem_dim)
         self.no_mem_embed = _embedding(1, 1, heads.width)
         # never used, but in every official file
         self.no_mem_pos_enc = _embedding(1, 1, heads.width)
         self.no_mem_pos_enc.requires_grad_(False)
         self.no_obj_ptr = _embedding(1, heads.width)
         if variant.version.empty_memory_embedding:
-            self.no_obj_embed_spatial = _embedding(1, heads.memory_dim)
+            self.no_obj_embed_spatial = _embedding(1, heads.mem_dim)
         self.shapes: FixedShapes | None = None
 
     def observe(self, images: Tensor) -> Features:
@@ -236,12 +236,12 @@ class SAM2(nn.Module):
         assert self.shapes is not None
         maps, pointers = self.shapes.maps_and_pointers(recalls, self.policy)
         heads = self.variant.heads
-        room = maps * (self.image_size // 16) ** 2, pointers * (heads.width // heads.memory_dim)
+        room = maps * (self.image_size // 16) ** 2, pointers * (heads.width // heads.mem_dim)
         rows = []
         for found in recalls:
             parts = self._map_tokens([found]), self._pointer_tokens([found])
             count = max(len(part[0]) for part in parts if part is not None)
-            nothing = self.maskmem_tpos_enc.new_zeros(count, 0, heads.memory_dim)
+            nothing = self.maskmem_tpos_enc.new_zeros(count, 0, heads.mem_dim)
             columns = []
             for part, size in zip(parts, room, strict=True):
                 tokens, code = (nothing, nothing) if part is None else part
@@ -268,7 +268,7 @@ class SAM2(nn.Module):
         """Tokens (B, N*k, D) of N pointers, each split into k = C / D tokens that share one position, and codes."""
         if not recalls[0].pointers:
             return None
-        width, dim = self.variant.heads.width, self.variant.heads.memory_dim
+        width, dim = self.variant.heads.width, self.variant.heads.mem_dim
         stacked = _stacked([torch.stack([e.pointer for e, _ in r.pointers], dim=1) for r in recalls])
         tokens = stacked.unflatten(2, (width // dim, dim)).flatten(1, 2)
         if not self.variant.version.pointer_position:

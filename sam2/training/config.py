@@ -41,7 +41,7 @@ class ModelConfig:
         trunk: weights of the trunk alone to start from: a timm or MAE Hiera file.
         freeze: modules that keep their weights; names or patterns such as `image_encoder.trunk`, `*.norm*`.
         drop_path: stochastic depth of the trunk, rising linearly to this rate.
-        memory_dim: channels of a remembered map; null: the variant's own (64). Trained anew: no file of another number
+        mem_dim: channels of a remembered map; null: the variant's own (64). Trained anew: no file of another number
             fits.
         memory_slots: prompted and recent frames that are attended to; null: the variant's own (7). Trained anew, too.
         recompute: what is computed again in the backward pass instead of kept: `light` is the memory attention and
@@ -55,7 +55,7 @@ class ModelConfig:
     trunk: Path | None = None
     freeze: tuple[str, ...] = ()
     drop_path: float = 0.0
-    memory_dim: int | None = None
+    mem_dim: int | None = None
     memory_slots: int | None = None
     recompute: Literal["none", "light", "full"] = "none"
 
@@ -78,7 +78,7 @@ class ModelConfig:
     @property
     def variant(self) -> Variant:
         """The model that these settings describe."""
-        return configured(self.name, self.image_size, self.memory_dim, self.memory_slots)
+        return configured(self.name, self.image_size, self.mem_dim, self.memory_slots)
 
 
 @dataclass(frozen=True)

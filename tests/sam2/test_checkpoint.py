@@ -213,7 +213,7 @@ def test_every_model_is_identified_from_its_tensors(name):
 @pytest.mark.parametrize("name", ["sam2_t", "sam2.1_t", "sam2_l", "sam2.1_l"])
 def test_a_model_with_another_width_of_memory_is_still_of_its_version(name):
     with torch.device("meta"):
-        narrow = SAM2(configured(name, memory_dim=32, memory_slots=5))
+        narrow = SAM2(configured(name, mem_dim=32, memory_slots=5))
     assert identify(narrow.state_dict()) == name
 
 

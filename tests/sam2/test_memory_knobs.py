@@ -43,7 +43,7 @@ def run(**model) -> RunConfig:
 
 @pytest.mark.parametrize(("dim", "slots"), [(8, 2), (16, 5), (32, 2), (32, 9)])
 def test_a_model_of_other_memory_trains_exports_and_loads_back(tmp_path, dim, slots):
-    module = TrainingModule(run(memory_dim=dim, memory_slots=slots)).train()
+    module = TrainingModule(run(mem_dim=dim, memory_slots=slots)).train()
     model = module.model
     assert model.maskmem_tpos_enc.shape == (slots, 1, 1, dim)
     assert module.policy.slots == model.policy.slots == slots
@@ -69,13 +69,13 @@ def test_a_model_of_other_memory_trains_exports_and_loads_back(tmp_path, dim, sl
 def test_a_file_with_settings_says_it_as_well(tmp_path):
     (tmp_path / "small.yaml").write_text("variant: test\nmemory_encoder.out_dim: 8\nnum_maskmem: 3\n")
     heads = build_sam2(tmp_path / "small.yaml", device="cpu").variant.heads
-    assert (heads.memory_dim, heads.memory_slots) == (8, 3)
+    assert (heads.mem_dim, heads.memory_slots) == (8, 3)
 
 
 @pytest.mark.parametrize("dim", [32, 64, 128, 256])
 def test_every_width_that_divides_the_pointers_makes_a_released_size(dim):
     with torch.device("meta"):
-        model = SAM2(ModelConfig(name="sam2.1_t", memory_dim=dim).variant)
+        model = SAM2(ModelConfig(name="sam2.1_t", mem_dim=dim).variant)
     assert model.memory_attention.layers[0].cross_attn_image.k_proj.in_features == dim
     assert model.obj_ptr_tpos_proj.out_features == dim == model.no_obj_embed_spatial.shape[1]
 
@@ -88,11 +88,11 @@ def test_null_is_the_variants_own():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"memory_dim": 48}, r"model\.memory_dim is 48; pointers of width 32 .* one of 4, 8, 16, 32"),
-        ({"memory_dim": 2}, r"model\.memory_dim is 2; .* four parts"),
-        ({"memory_dim": 64}, r"model\.memory_dim is 64"),
+        ({"mem_dim": 48}, r"model\.mem_dim is 48; pointers of width 32 .* one of 4, 8, 16, 32"),
+        ({"mem_dim": 2}, r"model\.mem_dim is 2; .* four parts"),
+        ({"mem_dim": 64}, r"model\.mem_dim is 64"),
         ({"memory_slots": 0}, r"model\.memory_slots is 0; it must be at least 1"),
-        ({"memory_dims": 8}, r"unknown key 'model\.memory_dims'; did you mean 'memory_dim'\?"),
+        ({"mem_dims": 8}, r"unknown key 'model\.mem_dims'; did you mean 'mem_dim'\?"),
     ],
 )
 def test_impossible_combinations_are_refused_by_name(model, message):
@@ -103,7 +103,7 @@ def test_impossible_combinations_are_refused_by_name(model, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["memory_encoder.out_dim=48"], r"model\.memory_encoder\.out_dim: memory_dim is 48; .* 128, 256"),
+        (["memory_encoder.out_dim=48"], r"model\.memory_encoder\.out_dim: mem_dim is 48; .* 128, 256"),
         (["num_maskmem=0"], r"model\.num_maskmem: memory_slots is 0"),
         (["max_obj_ptrs_in_encoder=0"], r"model\.max_obj_ptrs_in_encoder: max_pointers is 0"),
         (
@@ -129,13 +129,13 @@ def test_the_references_three_widths_in_agreement_are_one_knob():
     )
     together = find_recipe("sam2.1_t", [f"++model.{name}=32" for name in reversed(names)])
     assert together == find_recipe("sam2.1_t", ["++model.memory_encoder.out_dim=32"])
-    assert together.variant.heads == replace(VARIANTS["sam2.1_t"].heads, memory_dim=32)
+    assert together.variant.heads == replace(VARIANTS["sam2.1_t"].heads, mem_dim=32)
 
 
 def test_a_file_of_another_memory_is_refused_and_its_tensors_are_named(tmp_path):
     export(SAM2(VARIANTS["test"]), tmp_path / "own.pt")
     for model, tensors in (
-        ({"memory_dim": 8}, r"maskmem_tpos_enc \(4x1x1x16 in the file, 4x1x1x8 here\)"),
+        ({"mem_dim": 8}, r"maskmem_tpos_enc \(4x1x1x16 in the file, 4x1x1x8 here\)"),
         ({"memory_slots": 5}, r"maskmem_tpos_enc \(4x1x1x16 in the file, 5x1x1x16 here\)"),
     ):
         with pytest.raises(CheckpointError, match=rf"own\.pt[\s\S]*of another shape: [\s\S]*{tensors}"):

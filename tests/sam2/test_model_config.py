@@ -24,7 +24,7 @@ from sam2.training.config import ModelConfig
 from sam2.training.typed import to_plain
 from sam2.variants import VARIANTS, UnknownVariantError, resolve
 
-CHANGED = {"image_size": 96, "memory_dim": 8, "memory_slots": 3, "drop_path": 0.25}
+CHANGED = {"image_size": 96, "mem_dim": 8, "memory_slots": 3, "drop_path": 0.25}
 
 
 def written(folder: Path, config: ModelConfig) -> Path:
@@ -76,8 +76,8 @@ def test_the_projects_own_model_files_are_models(path: Path) -> None:
 
 def test_a_model_file_may_have_knobs(tmp_path: Path) -> None:
     path = tmp_path / "small_memory.yaml"
-    path.write_text("name: sam2.1_t\nimage_size: 512\nmemory_dim: 32\n")
-    expected = ModelConfig("sam2.1_t", image_size=512, memory_dim=32).variant
+    path.write_text("name: sam2.1_t\nimage_size: 512\nmem_dim: 32\n")
+    expected = ModelConfig("sam2.1_t", image_size=512, mem_dim=32).variant
     assert find_recipe(path).variant == expected != VARIANTS["sam2.1_t"]
 
 
@@ -86,7 +86,7 @@ def test_a_run_and_its_weights_make_a_model_and_a_video_predictor(run: Path) -> 
     for build in (build_sam2, build_sam2_video_predictor):
         for config in (run, f"{run}/config.yaml", (run / "config.yaml").absolute()):
             model = build(config, run / "export/model.pt", device="cpu")
-            assert model.image_size == 96 and model.variant.heads.memory_dim == 8
+            assert model.image_size == 96 and model.variant.heads.mem_dim == 8
             assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
         own = build(run, device="cpu").state_dict()  # a run directory brings its export
         assert all(torch.equal(own[name], tensor) for name, tensor in weights.items())
@@ -129,8 +129,8 @@ def test_weights_of_a_run_under_another_models_name_say_where_they_belong(run: P
     [
         ("name: sam2.1_x\n", r"mine\.yaml: no model is called 'sam2\.1_x'; did you mean"),
         (
-            "name: test\nmemory_dimm: 8\n",
-            r"mine\.yaml: unknown key model\.memory_dimm; did you mean memory_dim\?",
+            "name: test\nmem_dimm: 8\n",
+            r"mine\.yaml: unknown key model\.mem_dimm; did you mean mem_dim\?",
         ),
         (
             "model: {name: test, adapter: 3}\n",
@@ -149,8 +149,8 @@ def test_weights_of_a_run_under_another_models_name_say_where_they_belong(run: P
             r"mine\.yaml: model\.test: image_size 100 is not a positive mul",
         ),
         (
-            "model: {name: test, memory_dim: 7}\n",
-            r"mine\.yaml: model\.memory_dim is 7; .*must be one of 4, 8",
+            "model: {name: test, mem_dim: 7}\n",
+            r"mine\.yaml: model\.mem_dim is 7; .*must be one of 4, 8",
         ),
         ("model: {name: test, drop_path: fast}\n", r"drop_path_rate=fast: expected a number"),
         ("model: {name: [test]}\n", r"model\.name is \['test'\], expected a model's name"),

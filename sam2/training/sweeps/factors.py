@@ -97,7 +97,7 @@ def words_to_values(words: Sequence[str]) -> dict[str, Any]:
     for word in re.split(r"\s+(?=[\w.]+=)", " ".join(words)) if words else ():
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise ConfigError(f"'{word}' is no setting; write key=value, for instance model.memory_dim=64")
+            raise ConfigError(f"'{word}' is no setting; write key=value, for instance model.mem_dim=64")
         try:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:

@@ -1,7 +1,7 @@
 """`hydra/sweeper=optuna`: Optuna chooses the next run by the scores of those before (the extra `search`).
 
 The space is written in Hydra's words: `optim.lr=tag(log,interval(1e-5,1e-3))`, `data.frames=range(2,9)`,
-`model.memory_slots=int(interval(2,7))`, `model.memory_dim=32,64,128`, on the command line or in `hydra.sweeper.params`
+`model.memory_slots=int(interval(2,7))`, `model.mem_dim=32,64,128`, on the command line or in `hydra.sweeper.params`
 of a recipe. Hydra's own plug-in of this name holds Optuna below version 3; here Hydra reads the words and composes each
 trial, and no plug-in is needed. A trial is a run like any other: a directory of its own, not run again where it is
 done. What came of the trials is kept in the sweep's folder (`trials.log`), so that the same command goes on where it

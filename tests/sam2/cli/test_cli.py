@@ -157,7 +157,7 @@ def test_export_says_how_the_file_is_built(trained: Path) -> None:
 
 def test_export_of_a_run_knows_its_model(trained: Path) -> None:
     Path("run/checkpoints").mkdir(parents=True)
-    Path("run/config.yaml").write_text("model: {name: test, image_size: 96, memory_dim: 8}\n")
+    Path("run/config.yaml").write_text("model: {name: test, image_size: 96, mem_dim: 8}\n")
     Path("run/run.json").write_text("{}")
     torch.save(SAM2(configured("test", 96, 8)).state_dict(), "run/checkpoints/best.ckpt")
     expected = 'test, 96 px, 297 tensors; build_sam2("run/config.yaml", "{}")\n'

@@ -17,7 +17,7 @@ from tests.sam2.training.sweeps.left_behind import leave_run
 def runs(tmp_path: Path) -> Path:
     for dim, score in ((32, 60.0), (64, 70.0)):
         for seed in (1, 2):
-            settings = {"seed": seed, "model": {"memory_dim": dim}}
+            settings = {"seed": seed, "model": {"mem_dim": dim}}
             metrics = "".join(f"{step},{9 - step - seed / 4},{score + step}\n" for step in range(1, 5))
             leave_run(
                 tmp_path / f"{dim}-{seed}",
@@ -35,7 +35,7 @@ def said(*words: object, code: int = 0) -> str:
 
 
 def test_a_table_is_printed_or_written(runs: Path) -> None:
-    printed = said("table", runs, "--baseline", "model.memory_dim=64")
+    printed = said("table", runs, "--baseline", "model.mem_dim=64")
     assert "baseline" in printed and "-10.0" in printed
     written = said("table", runs, "--out", runs / "table.md")
     assert written.strip() == f"table      {runs / 'table.md'}"
@@ -48,7 +48,7 @@ def test_a_table_is_printed_or_written(runs: Path) -> None:
 
 def test_curves_are_drawn_into_a_file(runs: Path) -> None:
     assert said("plot", runs, "--out", runs / "c.svg").strip() == f"curves     {runs / 'c.svg'}"
-    assert "model.memory_dim=32  (2 seeds)" in (runs / "c.svg").read_text()
+    assert "model.mem_dim=32  (2 seeds)" in (runs / "c.svg").read_text()
     assert "exists" in said("plot", runs, "--out", runs / "c.svg", code=2)
     assert "not as .pdf" in said("plot", runs, "--out", runs / "c.pdf", code=1)
 
@@ -57,10 +57,10 @@ def test_curves_are_drawn_into_a_file(runs: Path) -> None:
     ("words", "message"),
     [
         (["--metric", "J&G"], "error: no finished run has a J&G; did you mean 'J&F'?"),
-        (["--baseline", "model.memory_dim"], "error: 'model.memory_dim' is no setting; write key=value"),
+        (["--baseline", "model.mem_dim"], "error: 'model.mem_dim' is no setting; write key=value"),
         (
             ["--baseline", "seed=1"],
-            "error: the runs do not differ in 'seed'; they differ in: model.memory_dim",
+            "error: the runs do not differ in 'seed'; they differ in: model.mem_dim",
         ),
         (["--out", "x.pdf"], "error: x.pdf: a table is written as .md, .csv, .html, not as .pdf"),
     ],

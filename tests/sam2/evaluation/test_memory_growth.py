@@ -60,7 +60,7 @@ def test_a_policy_that_forgets_nothing_grows_by_what_it_remembers_of_a_frame(obj
     log = log_of(Hoarder(), objects)
     model = tiny()
     heads, cells = model.variant.heads, (model.image_size // 16) ** 2
-    entry = 4 * (heads.memory_dim * cells + heads.width + 1)  # map, pointer and object score in float32
+    entry = 4 * (heads.mem_dim * cells + heads.width + 1)  # map, pointer and object score in float32
     assert growth([log.samples])["state_growth_mb"] == pytest.approx(100 * objects * entry / 1e6)
 
 

@@ -413,10 +413,8 @@ def test_an_ablation_is_a_documented_grid_of_settings_and_seeds(started: list[Ru
 
 
 def test_the_command_of_the_memory_ablation_is_nine_runs(started: list[RunConfig]) -> None:
-    assert run.main(["-m", "recipes/ablate_memory.yaml", "model.memory_dim=32,64,128", "seed=1,2,3"]) == 0
-    assert [(c.model.memory_dim, c.seed) for c in started] == [
-        (d, s) for d in (32, 64, 128) for s in (1, 2, 3)
-    ]
+    assert run.main(["-m", "recipes/ablate_memory.yaml", "model.mem_dim=32,64,128", "seed=1,2,3"]) == 0
+    assert [(c.model.mem_dim, c.seed) for c in started] == [(d, s) for d in (32, 64, 128) for s in (1, 2, 3)]
 
 
 def test_each_image_encoder_of_an_ablation_starts_from_its_own_weights(started: list[RunConfig]) -> None:
@@ -571,7 +569,7 @@ def test_a_sweep_trains_in_two_directories_and_repeats_nothing(tmp_path: Path) -
 @pytest.mark.slow
 def test_an_ablation_runs_from_its_recipe_to_its_table(tmp_path: Path) -> None:
     small = ["synthetic.train=4", "synthetic.held_out=2", "trainer.max_steps=2", "evaluate.every_steps=null"]
-    words = ["ablate_memory", "model.memory_dim=8,16", "seed=1", "model=test", *small, "data.workers=0"]
+    words = ["ablate_memory", "model.mem_dim=8,16", "seed=1", "model=test", *small, "data.workers=0"]
     command = [sys.executable, str(ROOT / "train.py"), "-m", *words, "data.batch=1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

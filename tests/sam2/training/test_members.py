@@ -127,7 +127,7 @@ def test_loggers_get_the_sweep_as_group_and_what_differs_as_tags(tmp_path: Path)
 
 
 def grid(folder: Path, *words: str) -> list[tuple[str, ...]]:
-    text = "defaults: [smoke, _self_]\nhydra:\n  sweeper:\n    params:\n      model.memory_dim: 8,16\n      seed: 1,2\n"
+    text = "defaults: [smoke, _self_]\nhydra:\n  sweeper:\n    params:\n      model.mem_dim: 8,16\n      seed: 1,2\n"
     (folder / "mine.yaml").write_text(text)
     invocation = parse(["-m", str(folder / "mine.yaml"), *words])
     found = expand(invocation, words_of_sweep(invocation))
@@ -135,14 +135,14 @@ def grid(folder: Path, *words: str) -> list[tuple[str, ...]]:
 
 
 def test_a_recipe_brings_its_own_grid(tmp_path: Path) -> None:
-    wanted = [(f"model.memory_dim={dim}", f"seed={seed}") for dim in (8, 16) for seed in (1, 2)]
+    wanted = [(f"model.mem_dim={dim}", f"seed={seed}") for dim in (8, 16) for seed in (1, 2)]
     assert grid(tmp_path) == wanted
 
 
 def test_values_of_the_command_line_replace_those_of_the_grid(tmp_path: Path) -> None:
-    assert grid(tmp_path, "model.memory_dim=32", "seed=5,6,7") == [("seed=5",), ("seed=6",), ("seed=7",)]
+    assert grid(tmp_path, "model.mem_dim=32", "seed=5,6,7") == [("seed=5",), ("seed=6",), ("seed=7",)]
     assert grid(tmp_path, "seed=1", "optim.lr=1e-3,1e-4") == [
-        (f"model.memory_dim={dim}", f"optim.lr={rate}") for dim in (8, 16) for rate in ("0.001", "0.0001")
+        (f"model.mem_dim={dim}", f"optim.lr={rate}") for dim in (8, 16) for rate in ("0.001", "0.0001")
     ]
 
 

@@ -56,7 +56,7 @@ def test_where_a_run_lies_and_how_it_is_watched_is_not_in_its_signature(tmp_path
     ("settings", "parts"),
     [
         ({"seed": 1}, ["settings"]),
-        ({"model": {"memory_dim": 32}}, ["settings"]),
+        ({"model": {"mem_dim": 32}}, ["settings"]),
         ({"synthetic": {"train": 5, "held_out": 2}}, ["settings", "data"]),
     ],
 )

@@ -25,7 +25,7 @@ def curve_of(path: Path, dim: int, seed: int, steps: int, score: float | None = 
     """Loss `dim + seed` at odd steps and 2 more at even ones; J&F `dim / 2 + seed` at the last step."""
     rows = [f"{k},{dim + seed + 2 * (k % 2 == 0)}," for k in range(1, steps)]
     rows.append(f"{steps},{dim + seed + 2 * (steps % 2 == 0)},{dim / 2 + seed}")
-    settings = {"seed": seed, "model": {"memory_dim": dim}, **more}
+    settings = {"seed": seed, "model": {"mem_dim": dim}, **more}
     text = "step,train/loss,val/J&F\n" + "\n".join(rows) + "\n"
     leave_run(path / f"{dim}-{seed}", settings, [] if score is None else [score], metrics=text)
 
@@ -40,7 +40,7 @@ def runs(tmp_path: Path) -> Path:
 
 def test_a_line_is_the_mean_of_the_seeds_with_their_range(runs: Path) -> None:
     loss, jf = panels(gather([runs]))
-    assert [line.label for line in loss.lines] == ["model.memory_dim=20", "model.memory_dim=100"]
+    assert [line.label for line in loss.lines] == ["model.mem_dim=20", "model.mem_dim=100"]
     first = loss.lines[0]
     assert (first.seeds, list(first.steps), loss.stretch) == (2, [1, 2, 3, 4, 5, 6, 7, 8], 1)
     assert list(first.lows) == [21, 23] * 4 and list(first.highs) == [23, 25] * 4
@@ -60,8 +60,8 @@ def test_a_run_that_failed_cuts_no_line_short_but_is_drawn_where_there_is_no_oth
     curve_of(runs, 20, 5, 3, score=None)
     curve_of(runs, 60, 5, 3, score=None)
     lines = {line.label: line for line in panels(gather([runs]), ["train/loss"])[0].lines}
-    assert (lines["model.memory_dim=20"].seeds, lines["model.memory_dim=20"].steps[-1]) == (2, 8)
-    assert (lines["model.memory_dim=60"].seeds, lines["model.memory_dim=60"].steps[-1]) == (1, 3)
+    assert (lines["model.mem_dim=20"].seeds, lines["model.mem_dim=20"].steps[-1]) == (2, 8)
+    assert (lines["model.mem_dim=60"].seeds, lines["model.mem_dim=60"].steps[-1]) == (1, 3)
 
 
 def test_what_cannot_be_drawn_is_said(runs: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_what_cannot_be_drawn_is_said(runs: Path, tmp_path: Path) -> None:
         panels(gather([runs]), ["train/los"])
     for dim in range(200, 212):
         curve_of(tmp_path, dim, 1, 2)
-    with pytest.raises(ConfigError, match="14 combinations of model.memory_dim are too many lines"):
+    with pytest.raises(ConfigError, match="14 combinations of model.mem_dim are too many lines"):
         panels(gather([tmp_path]))
     with pytest.raises(ConfigError, match=r"x.pdf: curves are drawn as .html, .svg, .png, not as .pdf"):
         write_plot(Path("x.pdf"), [], "")
@@ -88,7 +88,7 @@ def test_lines_differ_without_their_colour(runs: Path) -> None:
 def test_axes_have_names_units_and_ends_that_hold_all_points(runs: Path) -> None:
     picture = draw(panels(gather([runs])))
     texts = [thing.text for thing in picture.things if isinstance(thing, Text)]
-    for said in ("optimiser step", "train/loss", "val/J&F (%)", "model.memory_dim=20  (2 seeds)"):
+    for said in ("optimiser step", "train/loss", "val/J&F (%)", "model.mem_dim=20  (2 seeds)"):
         assert said in texts
     for thing in picture.things:
         corners = thing.points if isinstance(thing, Line | Area) else [thing.at]

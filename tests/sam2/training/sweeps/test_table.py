@@ -29,7 +29,7 @@ OTHERS = [73.5, 63.0, 91.0, 94.0, 55.0, 80.0, 58.5]
 
 
 def settings(dim: int = 64, seed: int = 0, **more: Any) -> dict[str, Any]:
-    return {"seed": seed, "model": {"memory_dim": dim}, "launcher": {"threads": seed + 1}, **more}
+    return {"seed": seed, "model": {"mem_dim": dim}, "launcher": {"threads": seed + 1}, **more}
 
 
 def rows(table: SweepTable) -> dict[Any, Row]:
@@ -52,7 +52,7 @@ def ablation(tmp_path: Path) -> Path:
 
 def test_settings_that_differ_are_the_columns_and_seeds_and_places_are_not(ablation: Path) -> None:
     table = tabulate(gather([ablation]))
-    assert table.factors.names == ("model.memory_dim",)
+    assert table.factors.names == ("model.mem_dim",)
     assert [row.values for row in table.rows] == [(32,), (64,)]
 
 
@@ -91,15 +91,15 @@ def test_hours_are_summed_over_restarts_times_devices_and_memory_is_the_peak(abl
 
 
 def test_the_baseline_can_be_chosen(ablation: Path) -> None:
-    found = rows(tabulate(gather([ablation]), baseline={"model.memory_dim": 64}))
+    found = rows(tabulate(gather([ablation]), baseline={"model.mem_dim": 64}))
     assert found[64].is_baseline and found[32].difference is not None
     assert found[32].difference.value == pytest.approx(-2.0)
-    with pytest.raises(ConfigError, match=r"0 rows have model.memory_dim=128.*rows are: model.memory_dim=32"):
-        tabulate(gather([ablation]), baseline={"model.memory_dim": 128})
+    with pytest.raises(ConfigError, match=r"0 rows have model.mem_dim=128.*rows are: model.mem_dim=32"):
+        tabulate(gather([ablation]), baseline={"model.mem_dim": 128})
     with pytest.raises(
-        ConfigError, match=r"do not differ in 'model.memory_dims'; did you mean 'model.memory_dim'"
+        ConfigError, match=r"do not differ in 'model.mem_dims'; did you mean 'model.mem_dim'"
     ):
-        tabulate(gather([ablation]), baseline={"model.memory_dims": 64})
+        tabulate(gather([ablation]), baseline={"model.mem_dims": 64})
 
 
 def test_one_seed_has_the_interval_over_its_videos(tmp_path: Path) -> None:
@@ -215,13 +215,13 @@ def test_what_slurm_says_of_a_run_is_told(
 def test_members_of_a_sweep_that_never_started_are_named_and_counted(ablation: Path) -> None:
     names = {(dim, seed): f"{dim}-{seed}" for dim in (32, 64, 128) for seed in range(3)}
     members = [
-        RecordedMember(f"dim={dim} seed={seed}", ablation / name, {"model.memory_dim": dim, "seed": seed})
+        RecordedMember(f"dim={dim} seed={seed}", ablation / name, {"model.mem_dim": dim, "seed": seed})
         for (dim, seed), name in names.items()
     ]
     folder = ablation / "sweeps" / "abc"
     write_record(
         folder,
-        SweepRecord("train", {"model.memory_dim": ["32"]}, members, {"model.memory_dim": 64, "seed": 0}),
+        SweepRecord("train", {"model.mem_dim": ["32"]}, members, {"model.mem_dim": 64, "seed": 0}),
     )
     table = tabulate(gather([folder]))
     found = rows(table)
@@ -286,7 +286,7 @@ def test_every_format_says_the_same(ablation: Path) -> None:
     markdown, page = as_markdown(table), as_page(table)
     for text in (markdown, page):
         for said in (
-            "model.memory_dim",
+            "model.mem_dim",
             "62.0 [57.0, 67.0]",
             "+2.0 [-0.5, +4.5]",
             "3 of 4",
@@ -296,7 +296,7 @@ def test_every_format_says_the_same(ablation: Path) -> None:
             assert said in text
     lines = list(csv.DictReader(io.StringIO(as_csv(table))))
     assert float(lines[1]["difference_low"]) == pytest.approx(2 - 2.48414, abs=1e-4)
-    assert (lines[1]["model.memory_dim"], lines[1]["finished"], lines[0]["baseline"]) == ("64", "3", "1")
+    assert (lines[1]["model.mem_dim"], lines[1]["finished"], lines[0]["baseline"]) == ("64", "3", "1")
     assert lines[2]["unfinished"] == table.unfinished[0]
     assert "http" not in page, "the page needs no network"
     with pytest.raises(ConfigError, match=r"table.pdf: a table is written as .md, .csv, .html, not as .pdf"):
