@@ -162,7 +162,7 @@ def _distribution(key: str, override: Any) -> Any:
     is_log = "log" in getattr(sweep, "tags", ())
     if isinstance(sweep, IntervalSweep):
         is_whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
-        kind = IntDistribution if is_whole else FloatDistribution
+        kind: Any = IntDistribution if is_whole else FloatDistribution
         return kind(sweep.start, sweep.end, log=is_log)
     if isinstance(sweep, RangeSweep) and isinstance(values := sweep.range(), range):
         return IntDistribution(values[0], values[-1], step=values.step)

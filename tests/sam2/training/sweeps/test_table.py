@@ -96,9 +96,7 @@ def test_the_baseline_can_be_chosen(ablation: Path) -> None:
     assert found[32].difference.value == pytest.approx(-2.0)
     with pytest.raises(ConfigError, match=r"0 rows have model.mem_dim=128.*rows are: model.mem_dim=32"):
         tabulate(gather([ablation]), baseline={"model.mem_dim": 128})
-    with pytest.raises(
-        ConfigError, match=r"do not differ in 'model.mem_dims'; did you mean 'model.mem_dim'"
-    ):
+    with pytest.raises(ConfigError, match=r"do not differ in 'model.mem_dims'; did you mean 'model.mem_dim'"):
         tabulate(gather([ablation]), baseline={"model.mem_dims": 64})
 
 
