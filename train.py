@@ -2,7 +2,7 @@
 
 import sys
 
-from sam2.training.run import main
+from sam2.training.run import as_program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program())

@@ -59,7 +59,7 @@ def options(
 )
 def train(context: typer.Context) -> None:
     """Train a recipe; the same as `python train.py`."""
-    from sam2.training.run import main as run
+    from sam2.training.run import as_program as run
 
     raise typer.Exit(run(context.args, program="sam2 train"))
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam2.slurm import last_word
 from sam2.training.errors import Interrupted, Superseded
-from sam2.training.exit_codes import FAILED, STOPPED, UNEXPECTED
+from sam2.training.exit_codes import STOPPED, UNEXPECTED
 from sam2.training.failures import known_failures, verdict
 from sam2.training.typed import ConfigError
 
@@ -59,13 +59,22 @@ examples:
 """
 
 
+def as_program(argv: Sequence[str] | None = None, program: str = "python train.py") -> int:
+    """As `main`, for a process of its own: what deserves a traceback has an exit code of its own, too."""
+    try:
+        return main(argv, program)
+    except Exception:
+        traceback.print_exc()
+        return UNEXPECTED
+
+
 def main(argv: Sequence[str] | None = None, program: str = "python train.py") -> int:
     """Run a command line.
 
     Returns:
         The exit code: 0; 2 for settings that make no sense; 130 after Ctrl-C; otherwise that of the run.
     """
-    code = FAILED
+    code = UNEXPECTED
     try:
         code = _answered(sys.argv[1:] if argv is None else argv, program)
     finally:

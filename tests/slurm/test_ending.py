@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sam2.training.exit_codes import UNEXPECTED
 from sam2.training.rundir import RunDirectory
 from slurm.testcluster import Cluster
 from tests.slurm.jobs import Jobs
@@ -38,7 +39,7 @@ def test_one_failing_member_of_an_array_fails_alone_and_is_run_again_alone(jobs:
     array = submit_sweep(jobs, run, *settings)
     ended = [jobs.wait(f"{array}_{n}", "COMPLETED", "FAILED", deadline_s=300) for n in range(4)]
     assert [job.state for job in ended] == ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
-    assert ended[2].exit_code != 0 and "a bug of the test's" in ended[2].said
+    assert ended[2].exit_code == UNEXPECTED and "a bug of the test's" in ended[2].said
     again = submit_sweep(jobs, run, *settings)
     assert [job.id for job in jobs.members(again)] == [f"{again}_0"]
     jobs.wait(f"{again}_0", "COMPLETED", deadline_s=300)

@@ -6,6 +6,6 @@ from sam2.training.launch import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()
-    from sam2.training.run import main
+    from sam2.training.run import as_program
 
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(as_program())

@@ -14,7 +14,7 @@ import torch
 
 from sam2.evaluation.report import read_results
 from sam2.training import outcome, run
-from sam2.training.exit_codes import INTERRUPTED
+from sam2.training.exit_codes import INTERRUPTED, UNEXPECTED
 from sam2.training.held_out import score_video
 from sam2.training.metrics import MetricsFile
 from sam2.training.rundir import RunDirectory
@@ -217,3 +217,14 @@ def test_a_full_disk_is_named_without_a_traceback(
         "No space left on device: 'metrics.csv'. When there is room, the same command"
         in capsys.readouterr().err
     )
+
+
+def test_what_deserves_a_traceback_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(config: Any, command: Any) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(run, "start", broken)
+    assert run.as_program(["smoke"]) == UNEXPECTED
+    assert "ZeroDivisionError: a fault of ours" in capsys.readouterr().err
