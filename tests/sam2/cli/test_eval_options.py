@@ -15,6 +15,7 @@ from sam2.cli.eval_options import options_of
 from sam2.training.evaluation_config import TASKS
 from sam2.training.option import Option
 
+OF_RECIPES = ("archive", "launcher", "cluster")  # a verb works here and now
 RUNNER = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
@@ -99,4 +100,4 @@ def test_verbs_have_the_settings_of_recipes(verb: str, kind: type) -> None:
         word = {"checkpoint": "CHECKPOINT", "image_size": "--size"}.get(
             field.name, "--" + field.name.replace("_", "-")
         )
-        assert (word in shown) == (field.name != "archive"), field.name
+        assert (word in shown) == (field.name not in OF_RECIPES), field.name
