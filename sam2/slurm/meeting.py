@@ -47,7 +47,7 @@ def meet(
         return _report(task, address, found, deadline)
     with _listening(task) as server:
         reports, callers = _gather(server, task, deadline)
-        problems = judge({0: found, **reports})
+        problems = judge({0: found, **dict(sorted(reports.items()))})
         missing = sorted(set(range(1, task.world)) - set(reports))
         if missing:
             problems.append(
