@@ -295,8 +295,9 @@ case $rc in
         rc=1
     fi
     ;;
-85 | 138 | 140)
-    # 138 and 140 are the signals USR1 and USR2 before Python could take them
+85 | 138 | 140 | 143)
+    # 138 and 140 are USR1 and USR2 before Python could take them; 143 without a word of why: the tasks that srun ended
+    # with the one that such a signal ended
     history=$run_dir/job/restarts.txt
     touch "$history"
     step=$(cat "$run_dir/checkpoints/step.txt" 2>/dev/null || echo none)

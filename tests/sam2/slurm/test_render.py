@@ -196,7 +196,7 @@ def ended(folder: Path, code: int, step: str | None = None, history: str = "", *
     return done, "scontrol requeue" in calls, (folder / "r" / "job" / "restarts.txt").read_text()
 
 
-@pytest.mark.parametrize("code", [85, 138, 140])
+@pytest.mark.parametrize("code", [85, 138, 140, 143])
 def test_an_interrupted_run_goes_back_into_the_queue(tmp_path: Path, code: int) -> None:
     done, is_requeued, history = ended(tmp_path, code, "12")
     assert is_requeued and history == "5 0 12\n" and done.returncode == code
