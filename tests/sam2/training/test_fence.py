@@ -45,9 +45,13 @@ def test_other_ranks_than_the_one_that_writes_know_their_restart_alone(tmp_path:
 
 
 def test_members_of_an_array_and_other_jobs_are_not_restarts_of_each_other(tmp_path: Path) -> None:
-    fence(tmp_path, {**SECOND, "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}).claim()
-    fence(tmp_path, {**FIRST, "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "4"}).claim()
-    fence(tmp_path, {"SLURM_JOB_ID": "11"}).claim()
+    requeued = {**SECOND, "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
+    fence(tmp_path, requeued).claim()
+    for other in ({**FIRST, "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "4"}, {"SLURM_JOB_ID": "11"}):
+        fence(tmp_path, other, is_writer=False).check()
+        assert not Incarnation.current(requeued).is_newer_than(Incarnation.current(other))
+    with pytest.raises(Superseded):
+        fence(tmp_path, {**requeued, "SLURM_RESTART_COUNT": "0"}, is_writer=False).check()
 
 
 def test_of_two_starts_without_a_job_the_later_one_writes(tmp_path: Path) -> None:
