@@ -42,6 +42,12 @@ class Averaging(DDPStrategy):
         )
         self._compress = wanted.compress
 
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """A held-out video, past DDP: that has all ranks exchange buffers, and not all have as many videos."""
+        assert self.lightning_module is not None
+        with self.precision_plugin.val_step_context():
+            return self.lightning_module.validation_step(*args, **kwargs)
+
     def configure_ddp(self) -> None:
         """Wrap the model; Lightning itself leaves hooks out on CPUs."""
         # depthwise kernels (C, 1, 7, 7): two ways to write the strides of the same memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,19 @@ def test_one_process_goes_on_from_a_sharded_run(pair, alone, runs):
     assert [row["step"] for row in rows(again)] == [1, 2, 3, 4]
     (state,) = content(again)["optimizer_states"]
     assert {int(moments["step"]) for moments in state["state"].values()} >= {4}
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_processes_may_have_unequal_numbers_of_held_out_videos(
+    pair: Ranks, tmp_path: Path, name: str
+) -> None:
+    """One video for two processes: whoever has none must not be waited for."""
+    config = configured(tmp_path, f"trainer.strategy={name}", "synthetic.held_out=1", "trainer.max_steps=2")
+    assert config.synthetic is not None
+    make(config.synthetic, config.runs)
+    assert pair(run, config, tmp_path / "run") == [True, True]
+    found = json.loads((tmp_path / "run" / "eval" / "results.json").read_text())["results"]
+    assert [(row["name"], [*row["sequences"]]) for row in found] == [
+        ("untrained", ["val_000000"]),
+        ("trained", ["val_000000"]),
+    ]
