@@ -234,7 +234,15 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
         return Path(value).expanduser().absolute()  # the run may be continued from elsewhere
     if isinstance(kind, type) and kind not in _NAMES and isinstance(value, kind):
         return value
-    raise ConfigError(f"{where}: expected {describe(kind)}, got {_show(value)}")
+    raise ConfigError(f"{where}: expected {describe(kind)}, got {_show(value)}{_quoted(kind, value, where)}")
+
+
+def _quoted(kind: Any, value: Any, where: str) -> str:
+    """The remedy where a name looks like a number or a truth value to YAML: run_id=nan, run_id=true."""
+    if kind not in (str, Path) or not isinstance(value, bool | int | float):
+        return ""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"; in quotes it is {describe(kind)}: '{where}=\"{text}\"'"
 
 
 def _choice(value: Any, known: Sequence[Any], where: str) -> Any:

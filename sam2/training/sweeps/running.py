@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import yaml
 from rich.console import Console
 
 from sam2.evaluation.files import write_atomically
@@ -24,6 +23,7 @@ from sam2.training.exit_codes import FAILED
 from sam2.training.launch import PARENT
 from sam2.training.members import Member
 from sam2.training.rundir import RunDirectory
+from sam2.training.settings_text import as_yaml
 from sam2.training.sweeps.ended import Finished, table_of_runs
 from sam2.training.sweeps.failure import PASSED_ON, RunFailed
 from sam2.training.typed import to_plain
@@ -108,7 +108,7 @@ def run_apart(config: RunConfig, directory: RunDirectory) -> None:
         RunFailed: with the last thing it said of why.
     """
     asked = directory.log(0).with_name("settings.yaml")
-    write_atomically(asked, yaml.safe_dump(to_plain(config), sort_keys=False))
+    write_atomically(asked, as_yaml(to_plain(config)))
     command = [
         *(sys.executable, "-P", "-m", "sam2.training.sweeps.one"),
         *(str(asked), f"run_dir={directory.path}"),

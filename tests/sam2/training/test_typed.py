@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from data.storage.place import Url
+from sam2.training.compose import compose, parse
 from sam2.training.typed import ConfigError, Plugin, flatten, from_mapping, to_plain
 
 
@@ -119,6 +120,21 @@ def test_every_kind_of_value_finds_its_type(tmp_path: Path) -> None:
 def test_a_mistake_is_named_with_what_was_expected(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message.replace('?', '[?]')}"):
         outer(**values)
+
+
+@pytest.mark.parametrize(("key", "kind"), [("name", "text"), ("folder", "a path")], ids=["text", "a path"])
+@pytest.mark.parametrize(("value", "text"), [(float("nan"), "nan"), (True, "true"), (1.5, "1.5")])
+def test_a_name_that_yaml_takes_for_something_else_has_its_remedy(
+    key: str, kind: str, value: object, text: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        outer(**{key: value})
+    said = f"{key}: expected {kind}, got {value}; in quotes it is {kind}: "
+    assert str(caught.value) == f"""{said}'{key}="{text}"'"""
+
+
+def test_the_remedy_for_such_a_name_works_on_a_command_line() -> None:
+    assert compose(parse(["smoke", 'run_id="nan"']))["run_id"] == "nan"
 
 
 def test_a_key_that_must_be_given_is_missed() -> None:
