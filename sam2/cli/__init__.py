@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from sam2.closed_output import flushed
+from sam2.training.exit_codes import FAILED
+
 app = typer.Typer(
     name="sam2",
     no_args_is_help=True,
@@ -27,7 +30,10 @@ def _examples(*lines: str) -> str:
 
 def main() -> None:
     """Run `sam2 VERB ...`."""
-    app()
+    try:
+        app()
+    except SystemExit as leaving:  # as every verb ends
+        sys.exit(leaving.code if flushed() else leaving.code or FAILED)
 
 
 def _tell_version(asked: bool) -> None:

@@ -12,6 +12,11 @@ from collections.abc import Mapping
 VARIABLE = "SAM2_LAST_WORD"  # path of the file, in the environment of a job's tasks
 
 
+def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is a task of a job that wants to know."""
+    return bool(environment.get(VARIABLE))
+
+
 def leave(code: int, environment: Mapping[str, str] = os.environ) -> None:
     """Say with which exit code this process ends, if it is a task, the code is bad, and no other task was first."""
     path = environment.get(VARIABLE)

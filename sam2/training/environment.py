@@ -34,15 +34,13 @@ def processes(environment: Mapping[str, str] = os.environ) -> Processes:
         given = environment["TORCHELASTIC_RUN_ID"]
         job_id = None if given in ("", "none") else f"torchrun-{_safe(given)}"
         return Processes(int(environment["RANK"]), int(environment["WORLD_SIZE"]), job_id, "torchrun")
-    is_step = "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in (
-        "bash",
-        "interactive",
-    )
-    if is_step and int(environment.get("SLURM_NTASKS", 1)) > 1:
+    # of the step, which is what srun started; SLURM_NTASKS is that of the allocation in a shell and a batch script
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
+    if "SLURM_PROCID" in environment and tasks > 1:
         job = environment.get("SLURM_ARRAY_JOB_ID", environment.get("SLURM_JOB_ID", ""))
         task = environment.get("SLURM_ARRAY_TASK_ID")
         job_id = f"slurm-{_safe(job)}" + (f"_{_safe(task)}" if task else "")
-        return Processes(int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"]), job_id, "slurm")
+        return Processes(int(environment["SLURM_PROCID"]), tasks, job_id, "slurm")
     return Processes()
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from data.alive import alive
 from sam2.evaluation.files import replacing, write_atomically
-from sam2.training.errors import Interrupted, Superseded, TrainingError
+from sam2.training.errors import Interrupted, Superseded, TrainingError, of_another_rank
 from sam2.training.strategies import Sharding
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,6 @@ log = logging.getLogger(__name__)
 FORMAT = "sam2-train/fault/1"
 WEIGHTS = "weights.pt"
 KEPT = 3  # steps without finite gradients of one run
-_OF_ANOTHER_RANK = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Timed out waiting",
-)
 
 
 @dataclass(frozen=True)
@@ -219,7 +213,7 @@ class Evidence(pl.Callback):
 def _is_news_of_another(exception: Exception) -> bool:
     if isinstance(exception, (Interrupted, Superseded, TrainingError, dist.DistError)):
         return True
-    return any(words in str(exception) for words in _OF_ANOTHER_RANK)
+    return bool(of_another_rank(exception))
 
 
 def _write_weights(path: Path, weights: Mapping[str, Tensor], step: int) -> bool:

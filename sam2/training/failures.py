@@ -6,8 +6,8 @@ import errno
 import sys
 from dataclasses import dataclass
 
-from sam2.training.errors import Interrupted, Superseded
-from sam2.training.exit_codes import FAILED, REFUSED
+from sam2.training.errors import Interrupted, Superseded, of_another_rank
+from sam2.training.exit_codes import FAILED, RANK_LOST, REFUSED
 from sam2.training.typed import ConfigError
 
 # packages whose absence means that nothing was installed
@@ -35,6 +35,9 @@ def verdict(error: Exception) -> Verdict | None:
         case OSError() if error.errno in _NO_ROOM:
             again = "When there is room, the same command continues from the last checkpoint"
             return Verdict(f"error: {error}. {again}", FAILED)
+    if news := of_another_rank(error):
+        text = f"error: another rank of the run went away or does not answer ({news}); its own last words say why"
+        return Verdict(text, RANK_LOST)
     if not isinstance(error, known_failures()):
         return None
     code = getattr(error, "code", FAILED)

@@ -24,6 +24,7 @@ from sam2.training.errors import Superseded
 
 log = logging.getLogger(__name__)
 
+_FILE = ".incarnation.json"
 _EVERY_S = 5.0
 
 
@@ -59,11 +60,16 @@ class Incarnation:
         return f"{what} (process {self.pid} on {self.host})"
 
 
+def was_claimed(folder: Path) -> bool:
+    """Whether a start has been here; none takes a folder with files of somebody else's."""
+    return (folder / _FILE).is_file()
+
+
 class Fence:
     """Keeps one start of a run from writing once a newer one has begun."""
 
     def __init__(self, folder: Path, own: Incarnation, is_writer: bool) -> None:
-        self._path, self._own, self._is_writer = folder / ".incarnation.json", own, is_writer
+        self._path, self._own, self._is_writer = folder / _FILE, own, is_writer
 
     def claim(self) -> None:
         """Take the run over.

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sam2.training.environment import usable_cores
 from sam2.training.errors import Interrupted
-from sam2.training.exit_codes import HUNG, INTERRUPTED
+from sam2.training.exit_codes import HUNG, INTERRUPTED, RANK_LOST
 from sam2.training.signals import ENDING
 
 _GRACE_S = 10.0  # between asking the other ranks to end and killing them
@@ -77,8 +77,9 @@ def run_ranks(
             if said is not None:
                 said.close()
         failed = _wait(ranks)
-        if failed is not None and ranks[failed].returncode == INTERRUPTED:
+        if failed is not None and ranks[failed].returncode in (INTERRUPTED, RANK_LOST):
             _await(ranks, _LEAVING_S)
+            failed = _to_blame(ranks, failed)
     finally:
         _end(ranks)
         for number, handler in previous.items():
@@ -125,6 +126,12 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
         if failed is not None or all(code == 0 for code in codes):
             return failed
         time.sleep(0.05)
+
+
+def _to_blame(ranks: Sequence[subprocess.Popen[bytes]], found: int) -> int:
+    """The rank that others lost, where `found` is one of those."""
+    ended_badly = (n for n, rank in enumerate(ranks) if rank.returncode not in (None, 0, RANK_LOST))
+    return next(ended_badly, found) if ranks[found].returncode == RANK_LOST else found
 
 
 def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -18,7 +18,10 @@ Row = dict[str, str]
 
 
 class MetricsFile:
-    """Appends rows to a CSV file whose first column is `step`, in rising order."""
+    """Appends rows to a CSV file whose first column is `step`, in rising order.
+
+    Nothing is written before the first call that changes a row: the file may be that of a run not yet taken up.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -27,7 +30,7 @@ class MetricsFile:
         self._rows_before = rows[:-1]
         if rows:
             self._last = rows[-1]
-        self._rewrite()
+        self._is_whole = False  # a last line that was cut short may be there yet
 
     def rewind(self, step: int) -> None:
         """Forget every row after `step`."""
@@ -48,7 +51,7 @@ class MetricsFile:
         self._last = {"step": str(step), **text} if is_new else {**self._last, **text}
         new_columns = [name for name in text if name not in self._columns]
         self._columns += new_columns
-        if new_columns or not is_new:
+        if new_columns or not is_new or not self._is_whole:
             self._rewrite()
         else:
             with self._path.open("a", newline="") as file:
@@ -66,6 +69,7 @@ class MetricsFile:
         rows = [*self._rows_before, self._last] if self._last else self._rows_before
         header = dict(zip(self._columns, self._columns, strict=True))
         write_atomically(self._path, _lines(self._columns, [header, *rows]))
+        self._is_whole = True
 
 
 def _read(path: Path) -> tuple[list[str], list[Row]]:

@@ -18,10 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2.closed_output import flushed, nobody_reads
 from sam2.slurm import last_word
 from sam2.training.errors import Interrupted, Superseded
-from sam2.training.exit_codes import STOPPED, UNEXPECTED
+from sam2.training.exit_codes import FAILED, RANK_LOST, STOPPED, UNEXPECTED
 from sam2.training.failures import known_failures, verdict
+from sam2.training.signals import hold, ignore, release
 from sam2.training.typed import ConfigError
 
 if TYPE_CHECKING:
@@ -61,11 +63,18 @@ examples:
 
 def as_program(argv: Sequence[str] | None = None, program: str = "python train.py") -> int:
     """As `main`, for a process of its own: what deserves a traceback has an exit code of its own, too."""
+    if last_word.is_wanted():
+        hold()
     try:
-        return main(argv, program)
-    except Exception:
+        code = main(argv, program)
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            return FAILED
         traceback.print_exc()
-        return UNEXPECTED
+        code = UNEXPECTED
+    if last_word.is_wanted():
+        ignore()
+    return code if flushed() else code or FAILED
 
 
 def main(argv: Sequence[str] | None = None, program: str = "python train.py") -> int:
@@ -78,7 +87,8 @@ def main(argv: Sequence[str] | None = None, program: str = "python train.py") ->
     try:
         code = _answered(sys.argv[1:] if argv is None else argv, program)
     finally:
-        last_word.leave(code)
+        if code != RANK_LOST:  # the rank that went away may have left none
+            last_word.leave(code)
     return code
 
 
@@ -97,11 +107,13 @@ def _answered(argv: Sequence[str], program: str) -> int:
 
         command = [*program.split(), *argv]
         if invocation.is_sweep:
+            release()
             return _sweep(invocation, command)
         config = _settings(invocation, compose(invocation))
         if config.launcher.kind == "slurm":
             from sam2.training.submission import submit
 
+            release()
             submit(config, command)
         else:
             _begun(config, command)
@@ -111,6 +123,8 @@ def _answered(argv: Sequence[str], program: str) -> int:
             raise
         print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
         return STOPPED
+    except BrokenPipeError:  # who reads may have gone, which is no failure: as_program finds out
+        raise
     except Exception as error:
         found = verdict(error)
         if found is None:
@@ -155,6 +169,7 @@ def start(config: RunConfig, command: Sequence[str]) -> RunDirectory:
         if config.synthetic is not None:
             make(config.synthetic, config.runs)
         if place.world > 1 and around.scheduler is None:
+            release()
             _launch(config, directory, command, place.world)
         else:
             execute(config, directory, command)
@@ -318,6 +333,7 @@ def _begun(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> Fini
     from sam2.training.sweeps.ended import Finished
 
     if isinstance(config, EvaluationConfig):
+        release()
         from rich.console import Console
 
         from sam2.training.evaluation_job import run_evaluation
@@ -340,9 +356,9 @@ def _sweep(invocation: Invocation, command: Sequence[str]) -> int:
 
 
 def _show(settings: Mapping[str, Any]) -> None:
-    import yaml
+    from sam2.training.settings_text import as_yaml
 
-    print(yaml.safe_dump(settings, sort_keys=False), end="")
+    print(as_yaml(settings), end="")
 
 
 def _worker(path: str) -> int:

@@ -32,6 +32,8 @@ from sam2.evaluation.files import write_atomically
 from sam2.lock import locked
 from sam2.training.config import RunConfig, differences, digest, resolve
 from sam2.training.environment import Processes, git_state, hardware, packages
+from sam2.training.fence import was_claimed
+from sam2.training.settings_text import as_yaml
 from sam2.training.typed import ConfigError, to_plain
 
 log = logging.getLogger(__name__)
@@ -148,10 +150,10 @@ def check(directory: RunDirectory, config: RunConfig) -> None:
     """
     path = directory.path
     if not directory.config.is_file():
-        if path.is_dir() and any(
-            not child.name.startswith(".") and child.name not in ("log", "job") for child in path.iterdir()
-        ):
-            raise ConfigError(f"{path} holds files but no run; choose another run_dir")
+        strangers = _strangers(path)
+        if strangers:
+            shown = ", ".join(strangers[:5]) + (", ..." if len(strangers) > 5 else "")
+            raise ConfigError(f"{path} holds files ({shown}) but no run; choose another run_dir")
         return
     if config.resume == "never":
         raise ConfigError(f"{path} holds a run already and resume=never; choose another run_dir or run_id")
@@ -169,6 +171,14 @@ def check(directory: RunDirectory, config: RunConfig) -> None:
             f"{path} is a run with other settings ({shown}). Choose another run_dir or run_id, "
             "or continue it with the new settings: resume=force"
         )
+
+
+def _strangers(path: Path) -> list[str]:
+    """What a folder without a run holds that no start has left there which was stopped before the run began."""
+    if not path.is_dir() or was_claimed(path):
+        return []
+    names = sorted(child.name for child in path.iterdir())
+    return [name for name in names if not name.startswith(".") and name not in ("log", "job")]
 
 
 def begin(
@@ -190,7 +200,7 @@ def begin(
         "run_dir": None,
         "resume": "auto",
     }  # a directory that is moved is still its own run
-    write_atomically(directory.config, yaml.safe_dump(plain, sort_keys=False))
+    write_atomically(directory.config, as_yaml(plain))
     start = {"time": _now(), "host": socket.gethostname(), "pid": os.getpid(), "command": shlex.join(command)}
     starts = [*directory.read_record().get("starts", []), start]
     git, machine = git_state(), hardware()
@@ -211,7 +221,7 @@ def begin(
 def propose(directory: RunDirectory, config: RunConfig, command: Sequence[str]) -> None:
     """Write down what a start asks for, for its ranks to read with `proposed`."""
     asked = {"command": [*command], "settings": to_plain(config)}
-    write_atomically(directory.proposal, yaml.safe_dump(asked, sort_keys=False))
+    write_atomically(directory.proposal, as_yaml(asked))
 
 
 def proposed(directory: RunDirectory) -> tuple[RunConfig, list[str]]:

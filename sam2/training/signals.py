@@ -7,6 +7,7 @@ ranks together (preempt.py).
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +30,47 @@ class Asked:
         return self.by is not None
 
 
+_for_life: list[Asked] = []  # at most one
+
+
+def hold() -> None:
+    """Remember the signals from now on until this process ends, or `release`.
+
+    For a task of a batch job: one that comes while packages are imported costs no restart. And srun ends the tasks that
+    are left when one has failed; a task that is on its way out by itself is not to die of that with another exit code.
+    """
+    asked = Asked()
+    _for_life.append(asked)
+    for number in ENDING:
+        signal.signal(number, asked.note)
+
+
+def release() -> None:
+    """End what `hold` began, for work that does not ask whether it was asked; what came meanwhile is felt now."""
+    while _for_life:
+        asked = _for_life.pop()
+        for number in ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        if asked.by is not None:
+            os.kill(os.getpid(), asked.by)
+
+
+def ignore() -> None:
+    """Feel the signals no more: for a process whose exit code is settled.
+
+    Python forgets its handlers before a process ends, which torch takes a while to; who is hit then would end with the
+    signal's exit code instead.
+    """
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def listening() -> Iterator[Asked]:
     """Remember the signals instead of dying of them; at the end what was in force before is again."""
+    if _for_life:
+        yield _for_life[-1]
+        return
     asked = Asked()
     before = {number: signal.signal(number, asked.note) for number in ENDING}
     try:

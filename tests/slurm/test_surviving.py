@@ -56,6 +56,14 @@ def test_usr1_before_python_can_listen(alone: Training, jobs: Jobs, run: Path) -
     assert_equal(training, alone)
 
 
+def test_usr1_while_packages_and_weights_are_loaded(alone: Training, jobs: Jobs, run: Path) -> None:
+    training = submit(jobs, run)
+    training.until((run / ".incarnation.json").is_file, "take its run directory")
+    jobs.signal(training.job, "USR1")
+    assert "interrupted at step none" in training.wait("COMPLETED", restarts=1).said
+    assert_equal(training, alone)
+
+
 def test_the_time_limit(alone: Training, jobs: Jobs, run: Path) -> None:
     # SLURM counts limits in minutes, and signals up to half a minute early: about 65 s after the start
     limit = ("cluster.time=00:02:00", "cluster.signal_lead_s=30")

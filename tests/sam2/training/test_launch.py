@@ -63,6 +63,36 @@ def test_a_killed_rank_counts_as_a_shell_would_count_it(tmp_path: Path) -> None:
         ranks(tmp_path, "if rank == 0: os.kill(os.getpid(), 9)")
 
 
+def test_of_a_rank_that_went_away_and_one_that_lost_it_the_first_is_named(tmp_path: Path) -> None:
+    body = """if True:
+        import signal
+        import torch
+        import torch.distributed as dist
+        from sam2.training.failures import verdict
+        dist.init_process_group("gloo")
+        dist.barrier()
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a run does, which only remembers it
+        try:
+            dist.all_reduce(torch.zeros(1))
+        except Exception as error:
+            found = verdict(error)
+            (folder / "said").write_text(found.text)
+            sys.exit(found.code)
+    """
+    with pytest.raises(LaunchError, match="rank 1 of 2 ended with exit code 137"):
+        ranks(tmp_path, body)
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("error: another rank of the run went away") and "\n" not in said
+
+
+@pytest.mark.parametrize("code", [1, 88])
+def test_a_rank_that_lost_another_is_named_where_none_ended_badly_before(tmp_path: Path, code: int) -> None:
+    with pytest.raises(LaunchError, match=rf"rank {int(code == 1)} of 2 ended with exit code {code}"):
+        ranks(tmp_path, f"sys.exit(88 if rank == 0 else {code if code == 1 else 0})")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_rank_outlives_its_parent(tmp_path: Path, number: signal.Signals) -> None:
     code = f"""if True:

@@ -63,7 +63,10 @@ def test_a_line_cut_by_a_kill_is_dropped(path: Path) -> None:
     file.write(1, {"loss": 1})
     file.write(2, {"loss": 2})
     path.write_text(path.read_text().removesuffix(".0\n"))
-    MetricsFile(path).write(2, {"loss": 3})
+    cut = path.read_bytes()
+    again = MetricsFile(path)
+    assert path.read_bytes() == cut
+    again.write(2, {"loss": 3})
     assert read(path) == [{"step": "1", "loss": "1.0"}, {"step": "2", "loss": "3.0"}]
 
 

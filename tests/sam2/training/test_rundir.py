@@ -63,7 +63,7 @@ def test_a_directory_of_a_run_with_other_settings_is_refused_by_name(tmp_path: P
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(ConfigError, match="holds files but no run"):
+    with pytest.raises(ConfigError, match=r"holds files \(photo.jpg\) but no run"):
         started(config(tmp_path / "runs", run_dir=tmp_path))
 
 
@@ -124,7 +124,7 @@ def test_nobody_else_gets_into_a_directory_until_its_holder_is_killed(tmp_path: 
 
 
 def test_ranks_started_from_outside_share_the_name_of_their_job(tmp_path: Path) -> None:
-    slurm = {"SLURM_PROCID": "1", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "train"}
+    slurm = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "77"}
     assert choose(config(tmp_path), processes(slurm)).path.name == "slurm-77"
     array = {**slurm, "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "3"}
     assert choose(config(tmp_path), processes(array)).path.name == "slurm-70_3"
@@ -137,8 +137,18 @@ def test_ranks_started_from_outside_share_the_name_of_their_job(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "environment",
-    [{}, {"SLURM_JOB_ID": "7"}, {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}],
-    ids=["nothing", "inside an allocation", "interactive"],
+    [
+        {},
+        {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive"},
+        {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"},
+        {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"},
+    ],
+    ids=["nothing", "in a shell of salloc", "in a batch script", "in a shell that is a step"],
 )
 def test_a_process_that_nobody_numbered_is_alone(environment: dict[str, str]) -> None:
     assert processes(environment) == Processes()
+
+
+def test_srun_counts_also_where_salloc_calls_the_job_interactive() -> None:
+    step = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "interactive", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"}
+    assert processes({**step, "SLURM_STEP_NUM_TASKS": "2"}) == Processes(1, 2, "slurm-7", "slurm")

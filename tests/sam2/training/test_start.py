@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import wandb
 
 from sam2.evaluation.report import read_results
 from sam2.training import outcome, run
@@ -159,7 +160,7 @@ def test_a_run_says_where_it_is_and_from_which_step_it_goes_on(
 def test_a_rank_that_arrives_late_takes_what_rank_0_writes_for_no_other_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name, value in {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_JOB_ID": "7"}.items():
+    for name, value in {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
     arrived: list[Path] = []
     monkeypatch.setattr(run, "execute", lambda config, directory, command: arrived.append(directory.path))
@@ -203,6 +204,28 @@ def test_asked_to_end_while_it_scores_videos_it_leaves_and_scores_them_later(
         "untrained",
         "trained",
     ]
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard", "wandb"])
+def test_stopped_before_the_run_began_the_same_command_begins_it(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
+) -> None:
+    """By a signal that came while packages and weights were loaded; loggers have made their files by then."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    command, build = words(tmp_path, shards, f"logger={logger}"), outcome.build_job
+
+    def slow_build(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return build(*given)
+
+    monkeypatch.setattr(outcome, "build_job", slow_build)
+    assert run.main(command) == INTERRUPTED
+    wandb.finish()  # as the end of a process does
+    monkeypatch.setattr(outcome, "build_job", build)
+    assert run.main(command) == 0
+    wandb.finish()
+    (directory,) = (tmp_path / "smoke").iterdir()
+    assert RunDirectory(directory).is_finished
 
 
 def test_a_full_disk_is_named_without_a_traceback(
