@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Submit runs to a SLURM cluster, see how they are doing, cancel them or take them up again.",
 )
+_Kind = Literal["waiting", "running", "failed", "finished"]
 _THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 _Name = Annotated[str, typer.Argument(metavar="RUN_DIR|JOBID", help="A run directory, or the id of a job.")]
 
@@ -42,14 +43,18 @@ def _told() -> Iterator[None]:
 @app.command(
     context_settings=_THROUGH,
     epilog=_examples(
-        "sam2 slurm render smoke cluster=gpus", "sam2 slurm render finetune_video cluster=mine > j.sbatch"
+        "sam2 slurm render smoke cluster=gpus",
+        "sam2 slurm render finetune_video data.root=/path/to/shards cluster=mine | less",
     ),
 )
 def render(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(metavar="RECIPE [key=value ...] [-m]", help="As for train.py.")],
 ) -> None:
-    """Print the batch file that `submit` would submit; nothing is written."""
+    """Print the batch file that `submit` would submit; nothing is written.
+
+    It is for looking at: given to sbatch by hand it fails, as only `submit` makes its run directory.
+    """
     _train([recipe, *context.args], "launcher.dry_run=true")
 
 
@@ -68,7 +73,13 @@ def submit(
     _train([recipe, *context.args])
 
 
-@app.command(epilog=_examples("sam2 slurm status", "sam2 slurm status 123 runs/finetune_video/001-3fa9c1"))
+@app.command(
+    epilog=_examples(
+        "sam2 slurm status",
+        "sam2 slurm status --state failed",
+        "sam2 slurm status 123 runs/finetune_video/001-3fa9c1",
+    )
+)
 def status(
     names: Annotated[
         list[str] | None,
@@ -77,17 +88,27 @@ def status(
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where run directories are.")] = Path("runs"),
+    state: Annotated[
+        _Kind | None,
+        typer.Option(help="Only those in this state; failed are also those that were cancelled or are gone."),
+    ] = None,
 ) -> None:
-    """Say of each run whether it waits (why), runs (where) or has ended (how), its step, and what it said last."""
+    """Say of each run whether it waits (why), runs (where) or has ended (how), its step, and the line of its log that
+    tells most: what it said last, or why it ended.
+    """
     from sam2.slurm.status import standings
 
     with _told():
         found = standings(names or [], runs)
     if not found:
         typer.echo(f"nothing was submitted from {runs.absolute()}")
-    for one in found:
-        step = f"  step {one.step or '-'} of {one.steps or '?'}" if one.path else ""
-        typer.echo(f"{one.job:<10} {one.word:<10} {one.about}{step}".rstrip())
+    chosen = [one for one in found if state is None or one.kind == state]
+    if found and not chosen:
+        typer.echo(f"none of {len(found)} is {state}")
+    for one in chosen:
+        typer.echo(
+            "  ".join(filter(None, [f"{one.job:<10} {one.word:<10} {one.about}".rstrip(), one.progress]))
+        )
         for text in (one.path, one.said):
             if text:
                 typer.echo(f"{'':<10} {text}")
@@ -103,11 +124,17 @@ def cancel(
     from sam2.slurm import jobs
     from sam2.slurm.status import job_of
 
-    with _told():
-        for name in names:
+    refused = False
+    for name in names:
+        try:
             job = job_of(name)
             jobs.cancel(job)
             typer.echo(f"job {job} is cancelled")
+        except BatchError as error:  # the others are still to be stopped
+            typer.echo(f"error: {error}", err=True)
+            refused = True
+    if refused:
+        raise typer.Exit(1)
 
 
 @app.command(epilog=_examples("sam2 slurm requeue runs/finetune_video/001-3fa9c1"))

@@ -49,7 +49,7 @@ def is_id(name: str) -> bool:
 
 
 def look(job: str) -> list[JobState]:
-    """What SLURM knows of a job or of all members of an array; nothing some minutes after its end.
+    """What SLURM knows of a job or of all members of an array, by number; nothing some minutes after its end.
 
     Raises:
         BatchError: `job` is no job's id, or SLURM does not answer.
@@ -59,10 +59,11 @@ def look(job: str) -> list[JobState]:
     try:
         said = slurm("scontrol", "show", "job", "--oneliner", job)
     except BatchError as error:
-        if "Invalid job id" in str(error):
+        if "Invalid job id" in str(error) or f"Job {job} not found" in str(error):
             return []
         raise
-    return [_parse(text) for text in said.splitlines() if "JobId=" in text]
+    found = [_parse(text) for text in said.splitlines() if "JobId=" in text]
+    return sorted(found, key=lambda state: [int(number) for number in re.findall(r"\d+", state.id)])
 
 
 def live(job: str | None) -> list[JobState]:
@@ -74,8 +75,14 @@ def cancel(job: str) -> None:
     """Stop a job, and see to it that it is not taken up again.
 
     Raises:
-        BatchError: SLURM refuses.
+        BatchError: it has ended, SLURM does not know it, or refuses.
     """
+    states = look(job)
+    if not states:
+        raise BatchError(f"SLURM does not know job {job} (any more); there is nothing to cancel")
+    if not any(state.is_live for state in states):
+        ended = ", ".join(dict.fromkeys(state.state for state in states))
+        raise BatchError(f"job {job} has ended already ({ended}); there is nothing to cancel")
     slurm("scancel", job)
 
 

@@ -279,11 +279,12 @@ def _ending(max_restarts: int) -> list[str]:
 
 
 _ENDING = r"""
-# The first task that ends badly takes the others with it, and srun answers with 143 for those that it ended: then the
-# word of the first one counts. 85 says that all was saved, whatever became of the others after that.
+# The first task that ends badly takes the others with it. srun answers with the highest code, which may be that of
+# those it ended (143) or that missed another (88): then the word of the first one counts. 85 says that all was saved,
+# whatever became of the others after that.
 if [ $rc -ne 0 ] && [ -s "$SAM2_LAST_WORD" ]; then
     word=$(cat "$SAM2_LAST_WORD")
-    if [ $rc -eq 143 ] || [ "$word" -eq 85 ]; then
+    if [ $rc -eq 143 ] || [ $rc -eq 88 ] || [ "$word" -eq 85 ]; then
         rc=$word
     fi
 fi

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import yaml
-
+from sam2.slurm import cause, progress
 from sam2.slurm.errors import BatchError
 from sam2.slurm.folder import JobFolder
 from sam2.slurm.jobs import JobState, is_id, look
 
-_TAIL_BYTES = 8192
+Kind = Literal["waiting", "running", "failed", "finished"]
+_SAVED = 85  # exit code of a run that was told to end (sam2/training/exit_codes.py)
+_WAITS = frozenset("PENDING PREEMPTED NODE_FAIL REQUEUED REQUEUE_FED REQUEUE_HOLD SPECIAL_EXIT".split())
 
 
 @dataclass(frozen=True)
@@ -27,37 +27,76 @@ class Standing:
         state: what SLURM knows; None when it has forgotten the job.
         is_finished: whether the run says that it came to its end.
         step: the last one that it logged or saved.
+        saved: the last one that it saved.
         steps: of how many, if that is known.
-        said: the last line of its log.
+        log: what the log says of the last start.
+        code: exit code that a task left behind in the last start.
     """
 
     job: str
     path: Path | None
     state: JobState | None
-    is_finished: bool
-    step: str
-    steps: str
-    said: str
+    is_finished: bool = False
+    step: str = ""
+    saved: str = ""
+    steps: str = ""
+    log: cause.Said = cause.Said()
+    code: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What is to be done: wait, watch, look into it, or nothing."""
+        if self.state is not None and self.state.is_live:
+            return "waiting" if self.state.state in _WAITS else "running"
+        is_well = self.is_finished if self.state is None else self.state.state == "COMPLETED"
+        return "finished" if is_well else "failed"
 
     @property
     def word(self) -> str:
         """Its state in one word."""
         if self.state is not None:
             return self.state.state
-        return "finished" if self.is_finished else "gone"
+        if self.is_finished:
+            return "finished"
+        if self.code == _SAVED or self.log.cause.startswith("interrupted "):
+            return "stopped"
+        return "failed" if self.code or self.log.cause else "gone"
 
     @property
     def about(self) -> str:
-        """What else SLURM says: why it waits, where it runs, how it ended."""
+        """What else is known: why it waits, where it runs, how it ended."""
         if self.state is None:
-            return "" if self.is_finished else "SLURM does not know the job any more; sam2 slurm requeue"
-        waits = self.state.state == "PENDING"
-        words = [self.state.reason if waits else f"{self.state.elapsed} on {self.state.nodes or 'no node'}"]
+            return self._about_forgotten()
+        if self.state.state == "PENDING":
+            words = [self.state.reason]
+        else:  # one that never began has no node, and a time since 1970
+            words = [f"{self.state.elapsed} on {self.state.nodes}"] if self.state.nodes else []
         if self.state.restarts:
             words.append(f"restarts {self.state.restarts}")
         if self.state.exit_code:
             words.append(f"exit code {self.state.exit_code}")
         return ", ".join(words)
+
+    @property
+    def progress(self) -> str:
+        """How far it is, and from where it would continue if that is less; empty if it does not count steps."""
+        if not self.step and not self.steps:
+            return ""
+        is_less = self.step and self.saved != self.step and not self.is_finished
+        return f"step {self.step or '-'} of {self.steps or '?'}" + (
+            f", saved {self.saved or 0}" if is_less else ""
+        )
+
+    @property
+    def said(self) -> str:
+        """The line of its log that tells most: why it ended, or what it said last."""
+        return self.log.last if self.kind in ("running", "finished") else self.log.cause or self.log.last
+
+    def _about_forgotten(self) -> str:
+        if self.is_finished:
+            return ""
+        known = f"exit code {self.code}, " if self.code else ""
+        return f"{known}SLURM does not know the job any more; sam2 slurm requeue"
 
 
 def standings(names: Sequence[str], runs: Path) -> list[Standing]:
@@ -100,7 +139,7 @@ def _of_job(job: str) -> list[Standing]:
 
 def _of_state(state: JobState) -> Iterator[Standing]:
     """Of the directory that the job was submitted from; of an array, of that of the member."""
-    path = Path(state.script).parents[1] if state.script else None
+    path = _folder(state)
     if path is not None and "_" in state.id:
         member = (found.parents[1] for found in path.parents[1].glob("*/job/submitted.json"))
         path = next((each for each in member if JobFolder(each).job() == state.id), path)
@@ -121,45 +160,36 @@ def _of_folder(path: Path) -> list[Standing]:
 
 
 def _standing(job: str, path: Path | None, state: JobState | None) -> Standing:
-    folders = [Path(state.script).parents[1]] if state and state.script else []
-    log = _log([*folders, *([path] if path else [])], state.id if state else job)
+    number = state.id if state else job
+    folders = [folder for folder in (state and _folder(state), path) if folder]
+    log = cause.read(_log(folders, number))
     if path is None:
-        return Standing(job, None, state, False, "", "", _last_line(log))
-    record = path / "run.json"
-    is_finished = record.is_file() and bool(json.loads(record.read_text()).get("finished"))
-    return Standing(job, path, state, is_finished, _step(path), _steps(path), _last_line(log))
+        return Standing(job, None, state, log=log)
+    return Standing(
+        job,
+        path,
+        state,
+        is_finished=progress.is_finished(path),
+        step=progress.steps_done(path),
+        saved=progress.steps_saved(path),
+        steps=progress.steps_asked(path),
+        log=log,
+        code=progress.exit_code(path, number, log.restart),
+    )
+
+
+def _folder(state: JobState) -> Path | None:
+    """From where a job was submitted, by us."""
+    script = Path(state.script)
+    return script.parents[1] if script.parts[-2:] == ("job", "job.sbatch") else None
 
 
 def _log(folders: Sequence[Path], job: str) -> Path | None:
-    """What the job said: of a member of an array in the folder of the sweep, else of the run."""
-    places = (folder / "log" / f"slurm-{job}.txt" for folder in folders)
+    """What the job said: of a member of an array in the folder of the sweep, of an array what one of them said last."""
+    name = f"slurm-{job}.txt"
+    places = [folder / "log" / name for folder in folders]
+    for folder in folders:
+        places += folder.parent.glob(f"sweeps/*/log/{name}")
+        of_members = (folder / "log").glob(f"slurm-{job}_*.txt")
+        places += sorted(of_members, key=lambda file: file.stat().st_mtime, reverse=True)
     return next((place for place in places if place.is_file()), None)
-
-
-def _step(path: Path) -> str:
-    """The last one in `metrics.csv`, or that of the last checkpoint."""
-    metrics, saved = path / "metrics.csv", path / "checkpoints" / "step.txt"
-    if metrics.is_file():
-        with metrics.open(newline="", encoding="utf-8") as file:
-            steps = [row["step"] for row in csv.DictReader(file) if row.get("step")]
-        if steps:
-            return steps[-1]
-    return saved.read_text().strip() if saved.is_file() else ""
-
-
-def _steps(path: Path) -> str:
-    """How many steps the settings ask for, where they count steps."""
-    config = JobFolder(path).config
-    if not config.is_file():
-        return ""
-    trainer = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("trainer") or {}
-    return str(trainer.get("max_steps") or "")
-
-
-def _last_line(log: Path | None) -> str:
-    if log is None or not log.is_file():
-        return ""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sam2.slurm.errors import BatchError
+from sam2.slurm.errors import BatchError, NoAnswerError, NoSlurmError
 
 # what SLURM itself needs; the rest is about a job that we may stand in, and not about the one that is submitted
 _KEPT = ("SLURM_CONF", "SLURM_TIME_FORMAT")
 _TIMEOUT_S = 60
+_SILENT_S = 4
 
 
 def sbatch(script: Path, options: Sequence[str] = ()) -> str:
@@ -35,28 +37,59 @@ def slurm(program: str, *words: str) -> str:
     """What a program of SLURM's says.
 
     Raises:
-        BatchError: it is not here, does not answer, or refuses.
+        NoSlurmError: it is not here.
+        NoAnswerError: it does not answer in time.
+        BatchError: it refuses.
     """
+    _check_settings(os.environ)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [program, *words],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=_TIMEOUT_S,
             env=_environment(os.environ),
         )
     except FileNotFoundError as error:
-        raise BatchError(
+        raise NoSlurmError(
             f"there is no {program} on this machine; run this on a login node of the cluster, or look at the job with "
             "launcher.dry_run=true"
         ) from error
+    with process:
+        said, objected = _patiently(process, program)
+    if process.returncode != 0:
+        objection = _one_line(objected or said)
+        # such as "Socket timed out on send/recv operation": it may have been heard all the same
+        kind = NoAnswerError if "timed out" in objection.lower() else BatchError
+        raise kind(f"{program} refused: {objection}")
+    return said
+
+
+def _patiently(process: subprocess.Popen[str], program: str) -> tuple[str, str]:
+    """What a program puts out; it tries for a minute to reach a controller that is down, and is silent meanwhile."""
+    try:
+        return process.communicate(timeout=_SILENT_S)
+    except subprocess.TimeoutExpired:
+        print(f"waiting for the SLURM controller ({program}), for up to {_TIMEOUT_S} s ...", file=sys.stderr)
+    try:
+        return process.communicate(timeout=_TIMEOUT_S - _SILENT_S)
     except subprocess.TimeoutExpired as error:
-        raise BatchError(
+        process.kill()
+        raise NoAnswerError(
             f"{program} did not answer within {_TIMEOUT_S} s; is the SLURM controller up? (`scontrol ping`)"
         ) from error
-    if done.returncode != 0:
-        raise BatchError(f"{program} refused: {_one_line(done.stderr or done.stdout)}")
-    return done.stdout
+    except BaseException:
+        process.kill()
+        raise
+
+
+def _check_settings(around: Mapping[str, str]) -> None:
+    """See that the settings of SLURM are there, which its programs look for during a minute."""
+    settings = around.get("SLURM_CONF")
+    if settings and not Path(settings).is_file():
+        raise BatchError(
+            f"SLURM_CONF names {settings}, which is not there; name the slurm.conf of your cluster, or unset it"
+        )
 
 
 def _environment(around: Mapping[str, str]) -> dict[str, str]:

@@ -118,6 +118,10 @@ def _chain() -> str:
         f"  {usage}",
         "  bash slurm/train_then_evaluate.sbatch recipes/finetune_video.yaml data.root=/path/to/shards \\",
         "      -- recipes/eval_davis2017.yaml root=/path/to/DAVIS",
+        "",
+        "Options for sbatch (--name=value) stand before the two recipes, each before that of its job:",
+        "",
+        "  bash slurm/train_then_evaluate.sbatch --time=04:00:00 RECIPE ... -- --array=1-2 EVALUATION ...",
     )
     return render(
         _training(title, 1, [*_SUBMIT_BOTH.splitlines(), *_guard(usage)], _here("slurm-$SLURM_JOB_ID"))
@@ -146,19 +150,26 @@ def _here(name: str, per_member: bool = False) -> list[str]:
 
 
 _SUBMIT_BOTH = r"""if [ -z "${SLURM_JOB_ID:-}" ] && [ $# -gt 0 ]; then
-    train=()
+    # options for sbatch: before the recipe those of the training, behind -- those of the evaluation
+    options=() train=() others=()
+    while [[ ${1:-} == --?* ]]; do options+=("$1"); shift; done
     while [ $# -gt 0 ] && [ "$1" != -- ]; do train+=("$1"); shift; done
-    if [ $# -lt 2 ] || [ ${#train[@]} -eq 0 ]; then
+    [ $# -eq 0 ] || shift
+    while [[ ${1:-} == --?* ]]; do others+=("$1"); shift; done
+    if [ $# -eq 0 ] || [ ${#train[@]} -eq 0 ]; then
         echo "a recipe, -- and the recipe of an evaluation are needed: bash $0 RECIPE ... -- EVALUATION ..." >&2
         exit 2
     fi
-    shift
+    if [[ ${train[0]} == -* || $1 == -* ]]; then
+        echo "a recipe begins with a dash; options for sbatch are written --name=value here" >&2
+        exit 2
+    fi
     export RUN_DIR=${RUN_DIR:-$PWD/runs/chain-$(date +%Y%m%d-%H%M%S)-$$}
-    id=$(sbatch --parsable "$0" "${train[@]}")
+    id=$(sbatch --parsable ${options[@]+"${options[@]}"} "$0" "${train[@]}")
     id=${id%%;*}
     evaluation=$(dirname "$0")/evaluation_array.sbatch
     next=$(sbatch --parsable --dependency="afterok:$id" --kill-on-invalid-dep=yes \
-        "$evaluation" "$@" "checkpoint='${RUN_DIR//\'/\\\'}'")
+        ${others[@]+"${others[@]}"} "$evaluation" "$@" "checkpoint='${RUN_DIR//\'/\\\'}'")
     echo "job $id trains in $RUN_DIR; job ${next%%;*} evaluates it if that goes well"
     exit 0
 fi"""

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,16 +42,33 @@ FOLDER = "images"
 PROTOCOL, VERSION = "image-clicks", 1
 
 
-def run_images(config: ImageConfig, console: Console) -> Ended:
-    """Do this process's images; join the results if none is left to the others.
+@dataclass(frozen=True)
+class OpenedImages:
+    """What a configuration names, found and checked.
+
+    Attributes:
+        data: the images and what could not be used.
+        weights: whose model it is.
+        device: where to compute.
+        overrides: of the model's configuration.
+        settings: what results depend on, for the record.
+    """
+
+    data: SegmentedImages
+    weights: Weights
+    device: torch.device
+    overrides: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+def open_images(config: ImageConfig) -> OpenedImages:
+    """Find data, weights and device.
 
     Raises:
-        EvaluationError, DataError: the data are not as they should be, or the folder holds something else.
-        CheckpointError, ...: see `find_weights`.
+        EvaluationError, DataError, CheckpointError, ...: see `run_images`.
     """
-    rank, world = find_place(config.share, processes())
     weights, device = find_weights(config.checkpoint, config.model), find_device(config.device)
-    overrides = [] if config.image_size is None else [f"++model.image_size={config.image_size}"]
+    overrides = () if config.image_size is None else (f"++model.image_size={config.image_size}",)
     opened = (
         open_coco(config.data, config.images)
         if config.is_coco
@@ -70,26 +88,39 @@ def run_images(config: ImageConfig, console: Console) -> Ended:
         "void": config.void,
         "precision": config.precision or ("bfloat16" if device.type == "cuda" else "float32"),
     }
-    images = opened.images
+    return OpenedImages(opened, weights, device, overrides, settings)
+
+
+def run_images(config: ImageConfig, console: Console) -> Ended:
+    """Do this process's images; join the results if none is left to the others.
+
+    Raises:
+        EvaluationError, DataError: the data are not as they should be, or the folder holds something else.
+        CheckpointError, ...: see `find_weights`.
+    """
+    rank, world = find_place(config.share, processes())
+    opened = open_images(config)
+    images, settings = opened.data.images, opened.settings
     pieces = Pieces(config.out, FOLDER, images, images[rank::world], lambda image: image.name, "images")
     pieces.begin(settings, config.overwrite, world)
 
     def work(todo: Sequence[SegmentedImage]) -> None:
-        predictor = _predictor(weights, device, overrides)
+        predictor = _predictor(opened.weights, opened.device, opened.overrides)
         rounded = settings["precision"] == "bfloat16"
         with counted("clicking", "images") as progress:
             for done, image in enumerate(todo):
                 progress(done, len(todo))
-                with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+                with torch.autocast(opened.device.type, torch.bfloat16, enabled=rounded):
                     content = _find_in(image, predictor, config.clicks)
                 write_atomically(pieces.path(image), json.dumps(content) + "\n")
                 log.info("%s: %d objects", image.name, len(content["objects"]))
 
     def joined() -> tuple[dict[str, Any], Group]:
-        results = {**_join(config, opened, pieces), "run": settings}
+        results = {**_join(config, opened.data, pieces), "run": settings}
         return results, _table(results)
 
-    return run_pieces(pieces, work, joined, console, f"{weights} on {device}, {settings['precision']}")
+    where = f"{opened.weights} on {opened.device}, {settings['precision']}"
+    return run_pieces(pieces, work, joined, console, where)
 
 
 def _predictor(weights: Weights, device: torch.device, overrides: Sequence[str]) -> SAM2ImagePredictor:

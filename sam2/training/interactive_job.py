@@ -16,11 +16,26 @@ from sam2.evaluation.benchmark import Video
 from sam2.evaluation.benchmark_run import share
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.interactive_run import FOLDER, join, play, table
-from sam2.training.benchmark_job import open_evaluation
+from sam2.training.benchmark_job import Opened, open_evaluation
 from sam2.training.evaluation_config import InteractiveConfig
 from sam2.training.pieces import Ended, Pieces, run_pieces
 
 log = logging.getLogger(__name__)
+
+
+def open_interactive(config: InteractiveConfig) -> tuple[Opened, dict[str, Any]]:
+    """Data, weights and device; and what results depend on, for the record.
+
+    Raises:
+        EvaluationError, CheckpointError, ...: see `run_interactive`.
+    """
+    opened = open_evaluation(config, "clicks")
+    if not opened.data.is_scorable:
+        raise EvaluationError(
+            f"{opened.data.truth}: has not the true masks of all frames, which clicks are made of; use a benchmark "
+            "whose masks are public, or shards:PATH"
+        )
+    return opened, {**opened.settings, **config.way.settings()}
 
 
 def run_interactive(config: InteractiveConfig, console: Console) -> Ended:
@@ -30,14 +45,8 @@ def run_interactive(config: InteractiveConfig, console: Console) -> Ended:
         EvaluationError: the data are not as they should be, or the folder holds something else.
         CheckpointError, PolicyError, ...: see `find_weights` and `find_policy`.
     """
-    opened, way = open_evaluation(config, "clicks"), config.way
+    (opened, settings), way = open_interactive(config), config.way
     videos = opened.data.videos
-    if not opened.data.is_scorable:
-        raise EvaluationError(
-            f"{opened.data.truth}: has not the true masks of all frames, which clicks are made of; use a benchmark "
-            "whose masks are public, or shards:PATH"
-        )
-    settings = {**opened.settings, **way.settings()}
     mine = share(videos, opened.rank, opened.world)
     pieces = Pieces(config.out, FOLDER, videos, mine, lambda video: video.name, "videos")
     pieces.begin(settings, config.overwrite, opened.world)

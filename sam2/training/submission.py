@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from sam2.evaluation.files import write_atomically
 from sam2.slurm.folder import JobFolder
 from sam2.slurm.jobs import JobState, live
 from sam2.slurm.render import Job, job_name, render
 from sam2.slurm.submit import sbatch
+from sam2.slurm.undo import undone_if_refused
+from sam2.training.awaited import awaited
 from sam2.training.batch_jobs import (
     Placed,
     array_job,
@@ -31,11 +31,14 @@ from sam2.training.batch_jobs import (
 from sam2.training.config import RunConfig
 from sam2.training.environment import Processes
 from sam2.training.evaluation_config import SHARDS, EvaluationConfig
+from sam2.training.evaluation_done import results_at_hand
 from sam2.training.launcher_config import LauncherConfig
 from sam2.training.members import Member
 from sam2.training.rundir import RunDirectory, check, choose, held
+from sam2.training.settings_text import as_yaml
 from sam2.training.submitted import tell_places, tell_sweep, tell_training
 from sam2.training.typed import ConfigError, to_plain
+from sam2.training.unseen import warn_of_unseen
 
 
 def submit(config: RunConfig | EvaluationConfig, command: Sequence[str]) -> None:
@@ -62,30 +65,38 @@ def submit_each(configs: Sequence[RunConfig | EvaluationConfig], command: Sequen
     return 0
 
 
-def submit_sweep(members: Sequence[Member], folder: Path, command: Sequence[str]) -> int:
+def submit_sweep(
+    members: Sequence[Member], folder: Path, record: Callable[[int], object], command: Sequence[str]
+) -> int:
     """Submit what is left of a sweep as one array and say what was submitted; gives the exit code.
 
     Args:
         members: all of them.
         folder: of the sweep.
+        record: writes the sweep down there, and says how many members have a job already.
         command: the command line, for the record.
 
     Raises:
         ConfigError: they differ in what they ask SLURM for, or one is being worked on here.
         BatchError: SLURM is not here, or refuses.
     """
-    left = to_submit(members)
+    left, waiting = to_submit(members)
     if not left:
+        record(waiting)
         print("all runs of the sweep are done or submitted already")
         return 0
     place = JobFolder(folder)
     job = array_job(left, place, command)
-    for run in left:
-        with held(run.directory):
-            write_atomically(run.folder.config, _yaml(_run_settings(run.config)))
+    after = awaited(left[0].config.launcher)
+    warn_of_unseen(*(run.config for run in left), weights=after is None)
     paths = [run.directory.path for run in left]
-    write_atomically(place.members(paths), "".join(f"{path}\n" for path in paths))
-    number = _sbatch(place, job, left[0].config.launcher, command)
+    with undone_if_refused(folder, *paths):
+        record(waiting)
+        for run in left:
+            with held(run.directory):
+                write_atomically(run.folder.config, as_yaml(_run_settings(run.config)))
+        write_atomically(place.members(paths), "".join(f"{path}\n" for path in paths))
+        number = _sbatch(place, job, after, command)
     for k, run in enumerate(left):
         run.folder.note(f"{number}_{k}", command)
     tell_sweep(left, place, number)
@@ -97,15 +108,18 @@ def show_sweep(members: Sequence[Member], command: Sequence[str]) -> int:
     left = [Placed(member.config, member.directory) for member in members if member.state != "done"]
     if left:
         first = left[0].config
-        _show(render(array_job(left, JobFolder(first.runs / first.name / "sweeps" / "ID"), command)), *left)
+        job = array_job(left, JobFolder(first.runs / first.name / "sweeps" / "ID"), command)
+        after = awaited(first.launcher)
+        warn_of_unseen(*(run.config for run in left), weights=after is None)
+        _show(render(job), after, *(run.directory.path for run in left))
     else:
         print("all runs of the sweep are done", file=sys.stderr)
     return 0
 
 
-def to_submit(members: Sequence[Member]) -> list[Placed]:
-    """The members that there is something to do for; the others are named and left out."""
-    wanted = []
+def to_submit(members: Sequence[Member]) -> tuple[list[Placed], int]:
+    """The members that there is something to do for, and how many have a job; those left out are named."""
+    wanted, submitted = [], 0
     for member in members:
         run = Placed(member.config, member.directory)
         waiting = _waiting(run.folder)
@@ -115,9 +129,10 @@ def to_submit(members: Sequence[Member]) -> list[Placed]:
             print(f"done already: {member.directory.path}")
         elif waiting:
             print(f"submitted already as job {waiting.id} ({waiting.state}): {member.directory.path}")
+            submitted += 1
         else:
             wanted.append(run)
-    return wanted
+    return wanted, submitted
 
 
 def _submit_run(config: RunConfig, command: Sequence[str]) -> None:
@@ -126,15 +141,17 @@ def _submit_run(config: RunConfig, command: Sequence[str]) -> None:
     _check_unbegun(directory, config)
     run = Placed(config, directory)
     job = training_job(run, command)
+    after = awaited(config.launcher)
+    warn_of_unseen(config, weights=after is None)
     if config.launcher.dry_run:
-        _show(render(job), run)
+        _show(render(job), after, directory.path)
     elif directory.is_finished and config.resume != "force":
         print(f"{directory.path} is finished: see report.html there. run_id=NAME starts another run")
     else:
         _refuse_twice(run.folder)
-        with held(directory):
-            write_atomically(run.folder.config, _yaml(_run_settings(config)))
-            number = _sbatch(run.folder, job, config.launcher, command)
+        with undone_if_refused(directory.path), held(directory):
+            write_atomically(run.folder.config, as_yaml(_run_settings(config)))
+            number = _sbatch(run.folder, job, after, command)
         tell_training(run, number)
 
 
@@ -146,12 +163,18 @@ def _submit_evaluation(config: EvaluationConfig, command: Sequence[str]) -> None
     config = dataclasses.replace(config, out=Path(out).absolute())  # type: ignore[call-arg]
     folder = JobFolder(Path(out).absolute())
     job = evaluation_job(config, folder, command)
+    after = awaited(config.launcher)
     if config.launcher.dry_run:
-        _show(render(job), folder.path)
+        _show(render(job), after, folder.path)
         return
     _refuse_twice(folder)
-    write_atomically(folder.config, _yaml(_evaluation_settings(config)))
-    number = _sbatch(folder, job, config.launcher, command)
+    # weights that a job is still to make are other ones than those that were evaluated
+    if not live(after) and (results := results_at_hand(config, folder.path)):
+        print(f"done already: {results}")
+        return
+    with undone_if_refused(folder.path):
+        write_atomically(folder.config, as_yaml(_evaluation_settings(config)))
+        number = _sbatch(folder, job, after, command)
     shares = config.launcher.shares
     print(
         f"job {number}: {task_of(config)}"
@@ -192,30 +215,16 @@ def _refuse_twice(folder: JobFolder) -> None:
         )
 
 
-def _sbatch(folder: JobFolder, job: Job, launcher: LauncherConfig, command: Sequence[str]) -> str:
-    """Write the batch file and submit it."""
+def _sbatch(folder: JobFolder, job: Job, after: str | None, command: Sequence[str]) -> str:
+    """Write the batch file and submit it, to begin after the job `after`."""
     write_atomically(folder.script, render(job))
     (folder.path / "log").mkdir(
         exist_ok=True
     )  # SLURM does not make it, and a job without a log fails silently
-    number = sbatch(folder.script, _dependency(launcher))
+    dependency = [] if after is None else [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
+    number = sbatch(folder.script, dependency)
     folder.note(number, command)
     return number
-
-
-def _dependency(launcher: LauncherConfig) -> list[str]:
-    """What the job waits for."""
-    if launcher.after is None:
-        return []
-    job = launcher.after
-    if not job.replace("_", "").isdecimal():
-        found = JobFolder(Path(job).expanduser().absolute()).job()
-        if found is None:
-            raise ConfigError(
-                f"launcher.after: {job} is neither the id of a job nor a directory from which one was submitted"
-            )
-        job = found
-    return [f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes"]
 
 
 def _run_settings(config: RunConfig) -> dict[str, Any]:
@@ -233,13 +242,14 @@ def _as_started(launcher: LauncherConfig) -> dict[str, Any]:
     return plain
 
 
-def _yaml(settings: Any) -> str:
-    return yaml.safe_dump(settings, sort_keys=False)
-
-
-def _show(text: str, *places: Placed | Path) -> None:
+def _show(text: str, after: str | None, *places: Path) -> None:
     """The job on standard output, where it would lie on standard error."""
     print(text, end="")
-    for place in places:
-        path = place.directory.path if isinstance(place, Placed) else place
-        print(f"not submitted; it would lie in {path}", file=sys.stderr)
+    begins = f" and begin when {after} has ended well" if after else ""
+    for path in places:
+        print(f"not submitted; it would lie in {path}{begins}", file=sys.stderr)
+    print(
+        "this is to look at: sbatch alone would find no run directory, and its job would end without a log; submit "
+        "with `sam2 slurm submit`, or launcher=slurm without launcher.dry_run",
+        file=sys.stderr,
+    )

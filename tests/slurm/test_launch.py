@@ -233,9 +233,10 @@ def test_an_evaluation_in_two_shares_after_its_training(cluster: Cluster, jobs: 
     assert results["run"]["videos"] == 2
 
 
-def test_srun_alone_starts_the_ranks_of_a_run(cluster: Cluster, tmp_path: Path) -> None:
+def test_srun_in_an_allocation_starts_the_ranks_of_a_run(cluster: Cluster, tmp_path: Path) -> None:
     """As slurm/README.md has it for an allocation one has already; the job's id names the run."""
-    options = ("--nodes=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", f"--chdir={tmp_path}")
+    salloc = ("salloc", "--nodes=2", "--ntasks-per-node=1", "--time=00:05:00")
+    srun = ("srun", "--kill-on-bad-exit=1", f"--chdir={tmp_path}")
     words = ("smoke", *TWO_NODES, *SHORT, "trainer=ddp")
     environment = {
         **cluster.environment,
@@ -243,7 +244,7 @@ def test_srun_alone_starts_the_ranks_of_a_run(cluster: Cluster, tmp_path: Path) 
         "MASTER_ADDR": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
     }
-    command = ["srun", *options, sys.executable, str(ROOT / "train.py"), *words]
+    command = [*salloc, *srun, sys.executable, str(ROOT / "train.py"), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs" / "smoke").iterdir()

@@ -202,7 +202,7 @@ def test_an_interrupted_run_goes_back_into_the_queue(tmp_path: Path, code: int) 
     assert is_requeued and history == "5 0 12\n" and done.returncode == code
 
 
-@pytest.mark.parametrize("code", [1, 2, 70, 86, 87, 137])
+@pytest.mark.parametrize("code", [1, 2, 70, 86, 87, 88, 137])
 def test_a_failed_run_does_not_and_its_code_is_the_jobs(tmp_path: Path, code: int) -> None:
     done, is_requeued, history = ended(tmp_path, code, "12")
     assert not is_requeued and not history and done.returncode == code
@@ -215,6 +215,7 @@ def test_a_failed_run_does_not_and_its_code_is_the_jobs(tmp_path: Path, code: in
         (85, 137, 85),
         (2, 143, 2),  # why the first one ended
         (70, 137, 137),  # a rank was killed; the word is of one that missed it
+        (1, 88, 1),  # why the first one ended, which the others missed
         (1, 1, 1),
     ],
 )

@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from sam2.cli.slurm import app
+from sam2.slurm.again import take_up
 from sam2.slurm.errors import BatchError
 from sam2.slurm.folder import JobFolder
 from sam2.slurm.status import standings
+
+
+def sam2(*words: str) -> int:
+    """`sam2 slurm ...`; gives the exit code."""
+    return int(app(list(words), standalone_mode=False) or 0)
 
 
 def submitted(path: Path, job: str, steps: int = 40) -> Path:
@@ -66,6 +73,133 @@ def test_runs_that_slurm_has_forgotten_say_themselves_whether_they_are_finished(
     first, second = standings([str(done), str(gone)], tmp_path)
     assert (first.word, first.about) == ("finished", "")
     assert (second.word, second.step) == ("gone", "20") and "sam2 slurm requeue" in second.about
+    assert (first.kind, second.kind) == ("finished", "failed")
+
+
+def test_a_run_that_slurm_has_forgotten_says_itself_how_it_failed(tmp_path: Path, knows) -> None:
+    """By what its last start left behind: an earlier one had saved and was requeued."""
+    failed, stopped, killed = (submitted(tmp_path / name, "7") for name in ("failed", "stopped", "killed"))
+    for path in (failed, stopped, killed):
+        (path / "log").mkdir()
+        (path / "job" / "ended-7-0").write_text("85\n")
+    (failed / "job" / "ended-7-1").write_text("1\n")
+    (failed / "log" / "slurm-7.txt").write_text(
+        "job 7, restart 1, on n1: x\npreflight: n1: no driver\nsrun: x\n"
+    )
+    (killed / "log" / "slurm-7.txt").write_text(
+        "job 7, restart 1, on n1: x\nsrun: error: n1: task 0: Killed\n"
+    )
+    first, second, third = standings([str(failed), str(stopped), str(killed)], tmp_path)
+    assert (first.word, first.said) == (
+        "failed",
+        "preflight: n1: no driver",
+    ) and "exit code 1," in first.about
+    assert (second.word, second.kind) == ("stopped", "failed")
+    assert (third.word, third.code, third.said) == ("failed", None, "srun: error: n1: task 0: Killed")
+
+
+def test_an_evaluation_that_slurm_has_forgotten_is_finished_when_it_has_its_results(
+    tmp_path: Path, knows
+) -> None:
+    evaluation = submitted(tmp_path / "scores", "7")
+    JobFolder(evaluation).config.write_text("task: evaluate\n")
+    (evaluation / "run.json").write_text("{}")
+    (evaluation / "log").mkdir()
+    for share in (1, 2):
+        (evaluation / "log" / f"slurm-7_{share}.txt").write_text(f"share {share}\n")
+        os.utime(evaluation / "log" / f"slurm-7_{share}.txt", (share, share))
+    (evaluation / "results.json").write_text("{}")
+    (one,) = standings([str(evaluation)], tmp_path)
+    assert (one.word, one.progress, one.said) == ("finished", "", "share 2")
+
+
+def test_what_was_saved_is_told_where_it_is_less_than_what_was_done(tmp_path: Path, knows) -> None:
+    run = submitted(tmp_path / "runs" / "smoke" / "001-a", "7", steps=300)
+    (run / "metrics.csv").write_text("step,loss\n6,1.0\n")
+    assert [one.progress for one in standings([], tmp_path / "runs")] == ["step 6 of 300, saved 0"]
+    (run / "checkpoints").mkdir()
+    for saved, told in (("4", "step 6 of 300, saved 4"), ("6", "step 6 of 300"), ("8", "step 8 of 300")):
+        (run / "checkpoints" / "step.txt").write_text(f"{saved}\n")
+        assert [one.progress for one in standings([], tmp_path / "runs")] == [told]
+
+
+def test_a_job_that_never_began_has_no_time_and_no_node(tmp_path: Path, knows) -> None:
+    """SLURM counts it from 1970."""
+    knows(
+        "66",
+        "JobId=66 ArrayJobId=66 ArrayTaskId=1-2 JobState=CANCELLED RunTime=20780-07:24:39 NodeList=(null)",
+    )
+    (one,) = standings(["66"], tmp_path)
+    assert (one.job, one.word, one.about, one.path) == ("66_[1-2]", "CANCELLED", "", None)
+
+
+def test_a_job_that_was_not_submitted_from_a_run_directory_is_only_a_job(tmp_path: Path, knows) -> None:
+    for script in ("/a.sh", "/home/me/slurm/single_node.sbatch"):
+        knows("66", f"JobId=66 JobState=RUNNING RunTime=00:01:00 NodeList=n1 Command={script} WorkDir=/")
+        (one,) = standings(["66"], tmp_path)
+        assert (one.path, one.about, one.kind) == (None, "00:01:00 on n1", "running")
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("PENDING", "waiting"), ("PREEMPTED", "waiting"), ("RUNNING", "running"), ("COMPLETING", "running")]
+    + [("COMPLETED", "finished"), ("FAILED", "failed"), ("CANCELLED", "failed"), ("TIMEOUT", "failed")],
+)
+def test_states_of_slurm_are_of_four_kinds(tmp_path: Path, knows, state: str, kind: str) -> None:
+    knows("7", f"JobId=7 JobState={state} NodeList=n1 RunTime=00:00:01")
+    assert [one.kind for one in standings(["7"], tmp_path)] == [kind]
+
+
+def test_status_can_be_asked_for_those_in_one_state(
+    tmp_path: Path, knows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k, state in enumerate(("PENDING", "FAILED", "COMPLETED")):
+        submitted(tmp_path / "runs" / "smoke" / state, str(k + 1))
+        knows(str(k + 1), f"JobId={k + 1} JobState={state} Reason=Priority NodeList=n1 RunTime=00:00:01")
+    for kind, state in (("waiting", "PENDING"), ("failed", "FAILED"), ("finished", "COMPLETED")):
+        assert sam2("status", "--runs", str(tmp_path / "runs"), "--state", kind) == 0
+        said = capsys.readouterr().out
+        assert [word for word in ("PENDING", "FAILED", "COMPLETED") if f" {word} " in said] == [state]
+    assert sam2("status", "--runs", str(tmp_path / "runs"), "--state", "running") == 0
+    assert "none of 3 is running" in capsys.readouterr().out
+
+
+def test_what_cannot_be_cancelled_is_named_and_the_rest_is_cancelled(
+    tmp_path: Path, knows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    knows("7", "JobId=7 JobState=COMPLETED")
+    knows("8", "JobId=8 JobState=RUNNING")
+    heard = tmp_path / "heard"
+    (tmp_path / "bin" / "scancel").write_text(f'#!/bin/bash\necho "$@" >> {heard}\n')
+    (tmp_path / "bin" / "scancel").chmod(0o755)
+    assert sam2("cancel", "99999", "7", "8") == 1
+    said = capsys.readouterr()
+    assert said.out == "job 8 is cancelled\n" and heard.read_text() == "8\n"
+    assert "does not know job 99999" in said.err and "job 7 has ended already (COMPLETED)" in said.err
+
+
+def test_a_finished_run_is_not_taken_up_again(tmp_path: Path, knows) -> None:
+    run = submitted(tmp_path / "smoke" / "001-a", "7")
+    (run / "run.json").write_text(json.dumps({"finished": {"step": 40}}))
+    with pytest.raises(BatchError, match=r"001-a is finished"):
+        take_up(str(run))  # which SLURM has forgotten
+    knows("7", f"JobId=7 JobState=COMPLETED Command={run}/job/job.sbatch WorkDir=/")
+    for name in (str(run), "7"):
+        with pytest.raises(BatchError, match=r"is finished"):
+            take_up(name)
+
+
+def test_of_an_array_those_are_taken_up_that_are_not_finished(tmp_path: Path, knows) -> None:
+    heard = tmp_path / "heard"
+    scontrol = tmp_path / "bin" / "scontrol"
+    asked = f'#!/bin/bash\n[ $1 = show ] || {{ echo "$@" >> {heard}; exit 0; }}\n'
+    scontrol.write_text(scontrol.read_text().replace("#!/bin/bash\n", asked))
+    states = {0: "COMPLETED", 1: "FAILED", 2: "TIMEOUT"}
+    knows(
+        "9", "\n".join(f"JobId={20 + k} ArrayJobId=9 ArrayTaskId={k} JobState={s}" for k, s in states.items())
+    )
+    assert take_up("9") == "job 9_1 is back in the queue\njob 9_2 is back in the queue"
+    assert heard.read_text() == "requeue 9_1\nrequeue 9_2\n"
 
 
 def test_members_of_an_array_are_told_with_their_own_directories(tmp_path: Path, knows) -> None:

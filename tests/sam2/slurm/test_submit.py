@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sam2.slurm.errors import BatchError
+from sam2.slurm import submit
+from sam2.slurm.errors import BatchError, NoAnswerError
 from sam2.slurm.jobs import live, look
 from sam2.slurm.submit import sbatch
 
@@ -42,10 +43,11 @@ def test_the_id_of_a_job_is_read(pretend) -> None:
 def test_a_job_inherits_nothing_of_the_job_that_submits_it(pretend, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = pretend("sbatch", "echo 1")
     monkeypatch.setenv("SLURM_NTASKS", "8")
-    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    (folder / "slurm.conf").touch()
+    monkeypatch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
     sbatch(Path("x"))
     heard = (folder / "env").read_text()
-    assert "SLURM_NTASKS" not in heard and "SLURM_CONF=/etc/slurm.conf" in heard
+    assert "SLURM_NTASKS" not in heard and f"SLURM_CONF={folder}/slurm.conf" in heard
 
 
 def test_what_sbatch_objects_to_is_told_in_one_line(pretend) -> None:
@@ -65,6 +67,29 @@ def test_without_slurm_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mo
         sbatch(Path("x"))
 
 
+def test_settings_of_slurm_that_are_not_there_are_told_at_once(
+    pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pretend("sbatch", "echo 1")
+    monkeypatch.setenv("SLURM_CONF", "/no/slurm.conf")
+    with pytest.raises(BatchError, match=r"SLURM_CONF names /no/slurm\.conf, which is not there"):
+        sbatch(Path("x"))
+    assert not (folder / "said").exists()
+
+
+def test_one_who_waits_for_slurm_is_told_and_in_the_end_not_left_waiting(
+    pretend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(submit, "_SILENT_S", 0.2)
+    pretend("sbatch", "sleep 0.5; echo 5")
+    assert sbatch(Path("x")) == "5"
+    assert "waiting for the SLURM controller (sbatch)" in capsys.readouterr().err
+    monkeypatch.setattr(submit, "_TIMEOUT_S", 0.4)
+    pretend("sbatch", "exec sleep 60")
+    with pytest.raises(NoAnswerError, match=r"sbatch did not answer within 0\.4 s"):
+        sbatch(Path("x"))
+
+
 def test_members_of_an_array_are_told_apart(pretend) -> None:
     pretend("scontrol", f"echo '{FAILED}{RUNNING}{WAITING}'")
     failed, running, waiting = look("10")
@@ -78,11 +103,15 @@ def test_members_of_an_array_are_told_apart(pretend) -> None:
     assert (running.id, running.state, running.restarts, running.nodes) == ("10_1", "RUNNING", 2, "n[1-2]")
     assert (waiting.id, waiting.reason) == ("10_[2-3%1]", "Resources")
     assert [state.id for state in live("10")] == ["10_1", "10_[2-3%1]"]
+    pretend("scontrol", f"echo '{WAITING}{RUNNING}{FAILED}'")
+    assert [state.id for state in look("10")] == ["10_0", "10_1", "10_[2-3%1]"], "in ascending order"
 
 
 def test_a_job_that_slurm_has_forgotten_is_none(pretend) -> None:
     pretend("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert look("9") == []
+    pretend("scontrol", "echo 'Job 2_9 not found'; exit 1")
+    assert look("2_9") == []
 
 
 def test_a_controller_that_is_down_is_no_forgotten_job(pretend) -> None:

@@ -28,7 +28,7 @@ SRUN = """#!/bin/bash
 while [[ "$1" == --* ]]; do shift; done
 pids=()
 for task in 0 1; do
-    SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NODEID=0 "$@" & pids+=($!)
+    SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NODEID=0 SLURM_STEP_NUM_TASKS=2 "$@" & pids+=($!)
 done
 worst=0
 for pid in "${pids[@]}"; do wait "$pid" || worst=$?; done
@@ -39,6 +39,8 @@ PYTHON = f"""#!/bin/bash
 [ "$3" != sam2.slurm.preflight ] || exit 0
 exec {sys.executable} "$@"
 """
+# in one piece, or the lines of two tasks mingle
+SAY_WORDS = "import sys\nsys.stdout.write(' '.join(sys.argv[1:]) + '\\n')\n"
 FINISHED = "import json, sys\nfrom pathlib import Path\n" + (
     "run = Path(next(word[9:-1] for word in sys.argv if word.startswith('run_dir=')))\n"
     "(run / 'run.json').write_text(json.dumps({'finished': {'step': 1}}, indent=1))\n"
@@ -111,7 +113,7 @@ def test_every_task_gets_the_arguments_and_one_run_directory(tmp_path: Path) -> 
 
 
 def test_a_member_of_the_array_takes_its_line_and_a_directory_of_its_own(tmp_path: Path) -> None:
-    code = checkout(tmp_path, f"import sys\nprint(*sys.argv[1:])\n{FINISHED}")
+    code = checkout(tmp_path, f"{SAY_WORDS}{FINISHED}")
     (tmp_path / "members.txt").write_text("seed=1\noptim.lr=1e-4 seed=2\n\n")
     for task, wanted in (("1", "smoke goal=x optim.lr=1e-4 seed=2 run_dir="), ("2", "smoke goal=x run_dir=")):
         member = {"SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": task}
@@ -121,7 +123,7 @@ def test_a_member_of_the_array_takes_its_line_and_a_directory_of_its_own(tmp_pat
 
 
 def test_a_share_of_an_evaluation_is_that_of_the_array(tmp_path: Path) -> None:
-    code = checkout(tmp_path, "import sys\nprint(*sys.argv[1:])\n")
+    code = checkout(tmp_path, SAY_WORDS)
     member = {"SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8"}
     done = submit(
         tmp_path, "evaluation_array", "recipes/eval_mose.yaml", "root=/data", SAM2_HOME=code, **member
@@ -143,6 +145,40 @@ def test_the_chain_submits_a_training_and_an_evaluation_that_waits_for_it(tmp_pa
     settings = r"recipes/eval_mose.yaml|root=/data|checkpoint='/run\'s'|"
     assert second.startswith(f"{dependent}|{slurm}/evaluation_array.sbatch|{settings}")
     assert "41 trains in /run's; job 42 evaluates" in done.stdout
+
+
+def test_each_job_of_the_chain_takes_the_options_before_its_recipe(tmp_path: Path) -> None:
+    program(tmp_path / "bin" / "sbatch", '#!/bin/bash\nprintf "%s|" "$@" >> calls\necho >> calls\necho 41\n')
+    given = (
+        "--time=1:00",
+        "--comment=a b",
+        "smoke",
+        "seed=1",
+        "--",
+        "--array=1-2",
+        "eval_mose",
+        "root=/data",
+    )
+    done = submit(tmp_path, "train_then_evaluate", *given, SLURM_JOB_ID="")
+    assert done.returncode == 0, done.stderr
+    first, second = (tmp_path / "calls").read_text().splitlines()
+    assert (
+        first == f"--parsable|--time=1:00|--comment=a b|{ROOT}/slurm/train_then_evaluate.sbatch|smoke|seed=1|"
+    )
+    assert f"|--array=1-2|{ROOT}/slurm/evaluation_array.sbatch|eval_mose|root=/data|checkpoint=" in second
+
+
+def test_the_chain_submits_nothing_without_two_recipes(tmp_path: Path) -> None:
+    program(tmp_path / "bin" / "sbatch", "#!/bin/bash\ntouch called\n")
+    for given, problem in (
+        (("smoke",), "a recipe, -- and the recipe"),
+        (("smoke", "--", "--array=1-2"), "a recipe, -- and the recipe"),
+        (("--time=1:00", "--", "eval_mose"), "a recipe, -- and the recipe"),
+        (("-p", "gpu", "smoke", "--", "eval_mose"), "--name=value"),
+    ):
+        done = submit(tmp_path, "train_then_evaluate", *given, SLURM_JOB_ID="")
+        assert done.returncode == 2 and problem in done.stderr, given
+    assert not (tmp_path / "called").exists()
 
 
 def test_the_exit_code_is_the_trainings(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from sam2.training.run import main
 
@@ -67,6 +69,7 @@ def test_a_run_is_submitted_from_a_directory_that_is_its_own(
 
 
 def test_the_settings_of_the_job_are_complete_and_begin_in_the_job(slurm: Path) -> None:
+    (slurm / "jobs").write_text("7 RUNNING\n")
     assert main([*SMOKE, "launcher.after=7", "resume=auto"]) == 0
     settings = yaml.safe_load((runs()[0] / "job" / "config.yaml").read_text())
     assert settings["launcher"]["kind"] == "local" and settings["launcher"]["after"] is None
@@ -148,8 +151,10 @@ def test_what_sbatch_refuses_is_told_and_the_next_try_is_the_same_run(
 ) -> None:
     taken = (slurm / "sbatch").read_text()
     (slurm / "sbatch").write_text("#!/bin/bash\necho 'sbatch: error: Invalid partition' >&2; exit 1\n")
-    assert main(SMOKE) == 1
-    assert "error: sbatch refused: Invalid partition" in capsys.readouterr().err
+    for more in ((), ("-m", "seed=1,2")):
+        assert main([*SMOKE, *more]) == 1
+        assert "error: sbatch refused: Invalid partition" in capsys.readouterr().err
+        assert not Path("runs").exists(), "nothing is left of what was made for it"
     (slurm / "sbatch").write_text(taken)
     assert main(SMOKE) == 0 and len(runs()) == 1
 
@@ -169,7 +174,7 @@ def test_a_sweep_is_one_array_with_a_directory_for_each_member(
     assert jobs == ["41_0", "41_1", "41_2"]
     assert main([*SMOKE, "-m", "seed=1,2,3,4"]) == 0
     said = capsys.readouterr().out
-    assert said.count("submitted already") == 3 and "job 42: 1 run of smoke" in said
+    assert said.count("submitted already as job") == 3 and "job 42: 1 run of smoke" in said
     assert listed.read_text().splitlines() == [str(path) for path in members], (
         "requeued members still read it"
     )
@@ -198,6 +203,40 @@ def test_an_evaluation_is_divided_into_shares(slurm: Path, capsys: pytest.Captur
     )
     assert main([*words, "launcher=slurm", "share=1/2"]) == 2
     assert "launcher.shares=N" in capsys.readouterr().err
+
+
+def test_an_evaluation_that_has_its_results_is_not_submitted_again(
+    slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("images", "masks"):
+        Path(name).mkdir()
+    Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save("images/a.png")
+    Image.fromarray(np.pad(np.ones((9, 9), np.uint8), 5)[:, :19]).save("masks/a.png")
+    with Image.open("images/a.png") as image:
+        image.crop((0, 0, 19, 19)).save("images/a.png")
+    model = ("checkpoint=random", "model=test", "image_size=32", "data=masks", "images=images", "out=out")
+    words = ("eval_image", *model, "clicks=5", "resamples=100", "device=cpu")
+    assert main(words) == 0
+    results = Path("out/results.json").absolute()
+    capsys.readouterr()
+    submit = ("launcher=slurm", "cluster=cpu", "launcher.shares=2")
+    assert main([*words, *submit]) == 0
+    assert capsys.readouterr().out == f"done already: {results}\n" and not (slurm / "heard").exists()
+    running = "4711 RUNNING\n"  # makes weights that nobody has seen yet
+    for more, jobs in (
+        (("clicks=6",), ""),
+        (("resamples=101",), ""),
+        (("overwrite=true",), ""),
+        (("launcher.after=4711",), running),
+    ):
+        (slurm / "jobs").write_text(jobs)
+        assert main([*words, *submit, *more]) == 0
+        assert "results         " in capsys.readouterr().out and (slurm / "heard").exists(), more
+        (slurm / "heard").unlink()
+    (slurm / "jobs").write_text("")
+    Image.fromarray(np.ones((19, 19), np.uint8)).save("masks/b.png")
+    Image.fromarray(np.zeros((19, 19, 3), np.uint8)).save("images/b.png")
+    assert main([*words, *submit]) == 0 and (slurm / "heard").exists(), "there is another image"
 
 
 def test_a_container_sees_what_the_job_reads(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
