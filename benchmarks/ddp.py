@@ -173,31 +173,21 @@ def show_model(found: list[dict[str, Any]], settings: dict[str, Any], step_s: fl
     )
 
 
-def measure_options(settings: dict[str, Any], case: str) -> list[str]:
-    """A row for every option."""
-    found = []
-    for line in ranks(settings):
-        found.append(line)
-        if line["kind"] == "option":
-            print(
-                f"{line['option']:36} usual {line['usual']:6.2f} s, with it {line['other']:6.2f} s",
-                flush=True,
-            )
-    rows = []
-    for name in settings["options"]:
-        kept = next(line for line in found if line["kind"] == "kept" and line["option"] == name)
-        pairs = [
-            (line["usual"], line["other"])
-            for line in found
-            if line["kind"] == "option" and line["option"] == name
-        ]
-        ratios = [other / usual for usual, other in pairs]
-        usual, other = (statistics.median(side) / settings["steps"] for side in zip(*pairs, strict=True))
-        memory = f"{kept['other']:.0f} instead of {kept['usual']:.0f}" if "recompute" in name else "as usual"
-        ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-        note = f"the search takes {kept['search']:.1f} ms" if name.startswith("unused") else ""
-        rows.append(CHOICES.row([case, name, f"{usual:.2f}", f"{other:.2f}", ratio, memory, note]))
-    return rows
+def measure_option(name: str, settings: dict[str, Any], case: str) -> str:
+    """Its row, from a pair of processes of its own: two models with all that they keep are gone before the next two."""
+    kept, pairs = {}, []
+    for line in ranks({**settings, "option": name}):
+        if line["kind"] == "kept":
+            kept = line
+        else:
+            pairs.append((line["usual"], line["other"]))
+            print(f"{name:36} usual {pairs[-1][0]:6.2f} s, with it {pairs[-1][1]:6.2f} s", flush=True)
+    ratios = [other / usual for usual, other in pairs]
+    usual, other = (statistics.median(side) / settings["steps"] for side in zip(*pairs, strict=True))
+    memory = f"{kept['other']:.0f} instead of {kept['usual']:.0f}" if "recompute" in name else "as usual"
+    ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    note = f"the search takes {kept['search']:.1f} ms" if name.startswith("unused") else ""
+    return CHOICES.row([case, name, f"{usual:.2f}", f"{other:.2f}", ratio, memory, note])
 
 
 def main() -> None:
@@ -223,22 +213,25 @@ def main() -> None:
     if given.quick:
         given.model, given.size, given.rounds, given.steps = "test", 64, 2, 1
     settings = {"model": given.model, "size": given.size, "frames": 4, "clicks": 3, "objects": 2}
-    settings |= {"rounds": given.rounds, "steps": given.steps, "options": []}
+    settings |= {"rounds": given.rounds, "steps": given.steps, "option": ""}
     case = (
         f"{given.model}, {given.size} px, 4 frames x 2 objects, 3 corrections, fp32, gloo, 2 processes, "
         f"{given.rounds} rounds of {given.steps} steps" + (" (not quiet)" if given.busy else "")
     )
+
+    def show(row: str, table: Table) -> None:
+        """Print the row, and with --write keep it."""
+        print(f"\n{row}\n", flush=True)
+        if given.write and not given.quick:
+            table.append(row)
+
     if given.options or given.only:
-        rows = measure_options({**settings, "options": given.only or [*OPTIONS][1:]}, case)
-        table = CHOICES
+        for name in given.only or [*OPTIONS][1:]:
+            show(measure_option(name, settings, case), CHOICES)
     else:
         row, found = measure_scaling(settings, case)
         show_model(found, settings, given.step_s)
-        rows, table = [row], SCALING
-    print("\n" + "\n".join(rows))
-    if given.write and not given.quick:
-        for row in rows:
-            table.append(row)
+        show(row, SCALING)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ JSON object a line.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -47,7 +46,7 @@ class Settings:
     objects: int
     rounds: int
     steps: int
-    options: tuple[str, ...]
+    option: str  # that is measured against the usual way; empty: weak scaling is measured
 
 
 @dataclass(frozen=True)
@@ -230,33 +229,29 @@ def work(settings: Settings) -> None:
         say(kind="objects", objects=objects, seconds=[seconds / settings.steps for seconds in found])
 
 
-def options(settings: Settings) -> None:
-    """Every option in turn with the way that a run has it."""
-    for name in settings.options:
-        usual, other = Side(settings, Option()), Side(settings, OPTIONS[name])
-        say(kind="kept", option=name, usual=usual.kept_mb(), other=other.kept_mb(), search=usual.search_ms())
-        for side in (usual, other):
-            side.timed(1)
-        for number in range(settings.rounds):
-            times = {}
-            for side in (usual, other)[:: 1 - 2 * (number % 2)]:
-                times[side is usual] = max(side.timed(settings.steps)["seconds"])
-            say(kind="option", option=name, usual=times[True], other=times[False])
-        del usual, other, side
-        gc.collect()
+def compare(settings: Settings) -> None:
+    """Rounds of the option and of the way that a run has it."""
+    usual, other = Side(settings, Option()), Side(settings, OPTIONS[settings.option])
+    say(kind="kept", usual=usual.kept_mb(), other=other.kept_mb(), search=usual.search_ms())
+    for side in (usual, other):
+        side.timed(1)
+    for number in range(settings.rounds):
+        times = {}
+        for side in (usual, other)[:: 1 - 2 * (number % 2)]:
+            times[side is usual] = max(side.timed(settings.steps)["seconds"])
+        say(kind="option", usual=times[True], other=times[False])
 
 
 def main() -> None:
     """Measure what the settings ask for."""
-    given = json.loads(sys.argv[1])
-    settings = Settings(**{**given, "options": tuple(given["options"])})
+    settings = Settings(**json.loads(sys.argv[1]))
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if cores:
         os.sched_setaffinity(0, {cores[int(os.environ["RANK"]) % len(cores)]})
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    if settings.options:
-        options(settings)
+    if settings.option:
+        compare(settings)
     else:
         scaling(settings)
         work(settings)
