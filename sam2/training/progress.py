@@ -21,7 +21,8 @@ LOSS = "train/loss"
 class ProgressDisplay(pl.Callback):
     """Shows step, loss, J&F, clips a second, share of time waiting for data, memory and time left, on rank 0.
 
-    Off a terminal a line is printed when metrics are new, at most every `every_s` seconds.
+    Off a terminal a line is printed at most every `every_s` seconds, after each evaluation and at the end; the rows
+    of all steps are in `metrics.csv`.
     """
 
     def __init__(self, metrics: MetricsWriter, console: Console | None = None, every_s: float = 10.0) -> None:
@@ -54,7 +55,12 @@ class ProgressDisplay(pl.Callback):
             return
         if self._bar is not None:
             self._bar.update(self._task, completed=trainer.global_step, facts=self._facts(trainer))
-        elif time.monotonic() - self._printed_at >= self._every_s or trainer.global_step == trainer.max_steps:
+        elif time.monotonic() - self._printed_at >= self._every_s:
+            self._print(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the last step; not at that step, whose evaluation is yet to come and shows it with its own score."""
+        if self._bar is None and trainer.is_global_zero and trainer.global_step > self._began_step:
             self._print(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

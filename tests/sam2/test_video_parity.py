@@ -15,9 +15,15 @@ from tests import golden
 
 LOGITS, SCORES, POINTERS = 1e-2, 1e-4, 1e-3
 NAMES = golden.names("video_")
+LONG = (
+    "video_sam2.1_t_1024",
+    "video_sam2_t_512",
+)  # the scripts of sam2.1_t at 512 pixels, at another size and of SAM 2.0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in NAMES]
+)
 def test_every_step_of_a_recorded_session_equals_the_reference(name, tmp_path):
     case = golden.case(name)
     replay = Replay(case, tmp_path)

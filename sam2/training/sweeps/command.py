@@ -85,9 +85,11 @@ def run_sweep(invocation: Invocation, how: Sweep) -> int:
     members = plan_members(trainings)
     if is_slurm and trainings[0][1].launcher.dry_run:
         return show_sweep(members, how.command)
-    record = record_members(invocation, expansion, members, how.command)
+    record = partial(record_members, invocation, expansion, members, how.command)
     if is_slurm:
-        return submit_sweep(members, record.parent, how.command)
+        configs = [member.config for member in members]
+        return submit_sweep(members, _folder(configs[0], sweep_id(configs)), record, how.command)
+    record()
     return run_all([(each.combination, partial(run_member, each)) for each in members], how.failures)
 
 
@@ -120,15 +122,19 @@ def _of_one(invocation: Invocation, settings: Mapping[str, Any]) -> RunConfig | 
 
 
 def record_members(
-    invocation: Invocation, expansion: Expansion, members: Sequence[Member], command: Sequence[str]
-) -> Path:
-    """Write the record of a sweep beside its runs, and say where."""
+    invocation: Invocation,
+    expansion: Expansion,
+    members: Sequence[Member],
+    command: Sequence[str],
+    submitted: int = 0,
+) -> None:
+    """Write the record of a sweep beside its runs, and say where, and how many of its members have a job already."""
     configs = [member.config for member in members]
     folder = _folder(configs[0], sweep_id(configs))
     path = write_record(folder, _record(members, command, _of_the_recipe(invocation, expansion.common)))
-    left = sum(member.state != "done" for member in members)
-    print(f"sweep of {len(members)} runs, {left} to do: {path}", flush=True)
-    return path
+    left = sum(member.state != "done" for member in members) - submitted
+    waiting = f", {submitted} submitted already" if submitted else ""
+    print(f"sweep of {len(members)} runs, {left} to do{waiting}: {path}", flush=True)
 
 
 def _folder(config: RunConfig, name: str) -> Path:

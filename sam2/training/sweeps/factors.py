@@ -118,7 +118,7 @@ def _same(there: Any, wanted: Any) -> bool:
 def shown(value: Any) -> str:
     """A value as a table shows it."""
     if value is None:
-        return "—"
+        return "null"  # as it is written in settings; the font of a PNG has no dashes
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

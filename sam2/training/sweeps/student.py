@@ -30,14 +30,23 @@ class Estimate:
     over: str
 
 
-def over_repetitions(values: Sequence[float], unit: str) -> Estimate:
-    """Mean and t interval of at least one value; one alone has no interval."""
+def over_repetitions(
+    values: Sequence[float], unit: str, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
+    """Mean and t interval of at least one value; one alone has no interval.
+
+    Args:
+        values: of the repetitions.
+        unit: what they are, one of them.
+        bounds: beyond which no value can lie. The interval ends there: what is cut off cannot hold the mean, so that
+            the rest covers it as often.
+    """
     mean, n = fmean(values), len(values)
     over = f"{n} {unit}{'s' * (n != 1)}"
     if n < 2:
         return Estimate(mean, None, over)
     reach = quantile(LEVEL, n - 1) * stdev(values) / math.sqrt(n)
-    return Estimate(mean, (mean - reach, mean + reach), over)
+    return Estimate(mean, (max(mean - reach, bounds[0]), min(mean + reach, bounds[1])), over)
 
 
 def quantile(level: float, freedom: int) -> float:

@@ -8,6 +8,7 @@ one such seed, over the videos of its two runs, which must be the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -168,7 +169,8 @@ def _row(values: Values, seeds: Mapping[int, Run], base: Mapping[int, Run], metr
 def _score(seeds: Mapping[int, Run], metric: str) -> Estimate | None:
     if not seeds:
         return None
-    found = over_repetitions([run.score(metric) or 0.0 for run in seeds.values()], "seed")
+    bounds = (0.0, 100.0) if metric in SCORES else (-math.inf, math.inf)
+    found = over_repetitions([run.score(metric) or 0.0 for run in seeds.values()], "seed", bounds)
     (run, *others) = seeds.values()
     if others or metric not in SCORES or run.result is None:
         return found

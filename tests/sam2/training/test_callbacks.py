@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,6 +179,31 @@ def test_the_display_is_a_bar_on_a_terminal_and_lines_elsewhere(tmp_path: Path, 
         assert "2/4" in printed and "loss 2" in printed and "\x1b[" in printed
     else:
         assert [line.split("  ")[0] for line in printed.splitlines()] == ["step 1/4", "step 2/4"]
+
+
+@pytest.mark.parametrize(("evaluates", "every_s"), [(True, math.inf), (False, math.inf), (False, 0.0)])
+def test_the_last_step_is_printed_once_with_its_own_score(
+    tmp_path: Path, evaluates: bool, every_s: float
+) -> None:
+    text = io.StringIO()
+    metrics = MetricsWriter(MetricsFile(tmp_path / "m.csv"), 1, Stopwatch(), GradientGuard(1))
+    display = ProgressDisplay(metrics, Console(file=text, width=200), every_s=every_s)
+    trainer: Any = SimpleNamespace(
+        global_step=0, max_steps=2, is_global_zero=True, accumulate_grad_batches=1, sanity_checking=False
+    )
+    trainer.state = SimpleNamespace(fn="fit")
+    metrics.latest = {"val/J&F": 10.0}
+    module: Any = nn.Module()
+    display.on_train_start(trainer, module)
+    for step in (1, 2):
+        trainer.global_step = step
+        display.on_train_batch_end(trainer, module, None, None, step - 1)
+    if evaluates:
+        metrics.latest = {"val/J&F": 20.0}
+        display.on_validation_end(trainer, module)
+    display.on_train_end(trainer, module)
+    last = [line for line in text.getvalue().splitlines() if line.startswith("step 2/2")]
+    assert len(last) == 1 and f"J&F {20 if evaluates else 10}.0" in last[0]
 
 
 def test_what_a_run_says_and_how_it_ends_is_in_its_log(tmp_path: Path) -> None:

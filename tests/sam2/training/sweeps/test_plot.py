@@ -48,6 +48,13 @@ def test_a_line_is_the_mean_of_the_seeds_with_their_range(runs: Path) -> None:
     assert [(line.steps, line.means) for line in jf.lines] == [([8], [12]), ([8], [52])]
 
 
+def test_a_setting_that_is_not_set_is_named_in_letters_that_every_font_has(runs: Path) -> None:
+    for dim, every in ((30, None), (30, 5)):
+        curve_of(runs / str(every), dim, 0, 8, evaluate={"every_steps": every})
+    labels = [line.label for line in panels(gather([runs / "None", runs / "5"]))[0].lines]
+    assert labels == ["evaluate.every_steps=5", "evaluate.every_steps=null"] and "".join(labels).isascii()
+
+
 def test_long_curves_are_means_over_stretches_of_steps(tmp_path: Path) -> None:
     curve_of(tmp_path, 10, 0, 600)
     (panel, _) = panels(gather([tmp_path]))

@@ -61,3 +61,10 @@ def test_the_interval_of_three_numbers_by_hand() -> None:
 def test_one_number_has_no_interval() -> None:
     found = over_repetitions([7.0], "seed")
     assert (found.value, found.interval, found.over) == (7.0, None, "1 seed")
+
+
+def test_an_interval_ends_where_no_value_can_lie() -> None:
+    """Mean 3, t(1) = 12.7062: 3 +- 12.7."""
+    found = over_repetitions([2.0, 4.0], "seed", (0.0, 100.0))
+    assert found.value == 3.0 and found.interval == pytest.approx((0.0, 15.7062), abs=1e-4)
+    assert over_repetitions([98.0, 96.0], "seed", (0.0, 100.0)).interval == pytest.approx((84.2938, 100.0))

@@ -134,6 +134,22 @@ def test_runs_on_other_videos_are_not_paired(tmp_path: Path) -> None:
     assert "not all runs were scored on the same objects" in table.notes
 
 
+def test_intervals_of_scores_end_where_scores_do_and_those_of_differences_and_other_numbers_do_not(
+    tmp_path: Path,
+) -> None:
+    for dim, by_seed in {32: (2.0, 4.0), 64: (98.0, 96.0)}.items():
+        for seed, score in enumerate(by_seed):
+            memory = f"step,memory_gb\n1,{score}\n"
+            leave_run(tmp_path / f"{dim}-{seed}", settings(dim, seed), [score, score], metrics=memory)
+    low, high = tabulate(gather([tmp_path])).rows
+    assert low.score is not None and low.score.interval == pytest.approx((0, 15.7062), abs=1e-4)
+    assert high.score is not None and high.score.interval == pytest.approx((84.2938, 100), abs=1e-4)
+    assert high.difference is not None and high.difference.interval is not None
+    assert high.difference.interval[1] > 100
+    memory_gb = tabulate(gather([tmp_path]), "memory_gb").rows[0].score
+    assert memory_gb is not None and memory_gb.interval == pytest.approx((-9.7062, 15.7062), abs=1e-4)
+
+
 def test_a_column_of_the_metrics_can_be_compared(ablation: Path) -> None:
     found = rows(tabulate(gather([ablation]), "memory_gb"))
     assert found[32].score is not None and found[32].score.value == pytest.approx(3.2 + 1)
