@@ -40,6 +40,7 @@ from sam2.video_session import VideoSession
 from sam2.video_state import FrameMasks, Frames, SessionError, SessionOptions
 
 MASKS, TRUTH, ANSWERS, SETTINGS, RESULTS = "masks", "truth", "answers", "run.json", "results.json"
+_OVERWRITTEN = ".overwritten"
 FILL_HOLE_AREA = 8  # of low-resolution pixels, as the released predictor fills them
 Progress = Callable[[str, int, int], None]  # a video, its frames done, its frames in all
 
@@ -102,10 +103,12 @@ class Predictions:
     Args:
         path: of the folder.
         videos: all that belong to it.
+        other: folders in it that are made beside these.
     """
 
-    def __init__(self, path: Path, videos: Sequence[Video]) -> None:
+    def __init__(self, path: Path, videos: Sequence[Video], other: Sequence[str] = ()) -> None:
         self.path, self._videos = path, tuple(videos)
+        self._folders = (MASKS, TRUTH, ANSWERS, *other)
 
     @property
     def masks(self) -> Path:
@@ -117,16 +120,25 @@ class Predictions:
         """Folder of the true masks, where the data have none."""
         return self.path / TRUTH
 
-    def begin(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
+    def begin(
+        self, settings: Mapping[str, Any], overwrite: bool = False, job: str | None = None, restart: int = 0
+    ) -> None:
         """Make the folder this run's.
+
+        Args:
+            settings: what results depend on.
+            overwrite: whether what is there goes.
+            job: of the batch system that this process is in; None outside of one.
+            restart: how often the job was taken up again: it overwrites once, and what it has made since stays.
 
         Raises:
             EvaluationError: it holds something else, or predictions made in another way.
         """
-        note = self.path / SETTINGS
+        note, overwritten = self.path / SETTINGS, self.path / _OVERWRITTEN
         wanted = json.loads(json.dumps(settings))
-        if overwrite and note.is_file():
-            for name in (MASKS, TRUTH, ANSWERS):
+        is_done = restart > 0 and overwritten.is_file() and overwritten.read_text() == job
+        if overwrite and note.is_file() and not is_done:
+            for name in self._folders:
                 shutil.rmtree(self.path / name, ignore_errors=True)
             for name in (RESULTS, SETTINGS):
                 (self.path / name).unlink(missing_ok=True)
@@ -143,6 +155,8 @@ class Predictions:
         elif is_used:
             raise EvaluationError(f"{self.path}: is not empty and has no {SETTINGS}; choose another --out")
         else:
+            if overwrite and job is not None:
+                write_atomically(overwritten, job)
             write_atomically(note, json.dumps(wanted, indent=1) + "\n")
 
     def missing(self, videos: Sequence[Video] | None = None) -> list[Video]:

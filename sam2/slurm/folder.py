@@ -4,6 +4,7 @@ DIR/job/config.yaml     all settings, itself a recipe
 DIR/job/job.sbatch      what was submitted
 DIR/job/members-*.txt   of an array: the run directory of each member
 DIR/job/submitted.json  which job it became
+DIR/job/done-*.txt      of an evaluation: a line for each video or image that is done
 DIR/job/restarts.txt    a line for each time the job put itself back into the queue: job, restart, step
 DIR/log/slurm-*.txt     what its script and its tasks said
 """

@@ -16,6 +16,7 @@ from sam2.slurm.profile import Cluster, line
 
 # the setting of the run directory as Hydra reads it: in single quotes, which only a single quote can end
 RUN_DIR = r'''"run_dir='${run_dir//\'/\\\'}'"'''
+_EVALUATION_LEAD_S = 60  # SLURM may be as much earlier
 # what needs no quotes in a line that begins with #SBATCH
 _BARE = re.compile(r"[\w@%+=:,./()\[\]|&*-]+")
 
@@ -39,7 +40,8 @@ class Job:
         mounts: words of shell that a container mounts.
         array: members of an array, such as `0-11%4`; None: one job.
         preflight: whether to see first that everything is in place.
-        is_training: whether the tasks save when they are told to, and say in the run directory when they are done.
+        is_training: whether it trains, and not evaluates: then the tasks save when they are told to, and say in the run
+            directory when they are done.
     """
 
     about: tuple[str, ...]
@@ -75,7 +77,7 @@ def render(job: Job) -> str:
         _tasks(job),
         _rendezvous(job),
         _steps(job),
-        _ending(job.cluster.max_restarts) if job.is_training else [],
+        _ending(job),
         [
             "",
             "# The job's exit code is the training's, or a failed run would count as completed.",
@@ -136,9 +138,10 @@ def _options(job: Job) -> list[str]:
     lines += [f"--array={job.array}"] if job.array else []
     # a preemption or a dead node puts the job back into the queue, where it goes on as the same job
     lines += ["--requeue", "--open-mode=append"]
-    if job.is_training:
-        # to the tasks (no B:), so long before the time limit: they save, end with 85, and the end of this file requeues
-        lines.append(f"--signal=USR1@{given.signal_lead_s}")
+    # to the tasks (no B:), so long before the time limit: a training saves and ends with 85, an evaluation, which has
+    # nothing to save, ends at once; the end of this file requeues both
+    lead = given.signal_lead_s if job.is_training else min(given.signal_lead_s, _EVALUATION_LEAD_S)
+    lines.append(f"--signal=USR1@{lead}")
     lines += [f"--output={_word(job.log)}", *given.sbatch]
     return [f"#SBATCH {option}" for option in lines]
 
@@ -191,8 +194,16 @@ def _beginning(job: Job) -> list[str]:
         "# A task that ends badly says here why.",
         'export SAM2_LAST_WORD="$run_dir/job/ended-$job-$restart"',
         'rm -f "$SAM2_LAST_WORD"',
+        *([] if job.is_training else _DONE_VIDEOS),
         'echo "job $job, restart $restart, on $SLURM_JOB_NODELIST: $run_dir"',
     ]
+
+
+_DONE_VIDEOS = [
+    "# Which videos or images are done, a line each.",
+    'export SAM2_DONE="$run_dir/job/done-$job.txt"',
+    'touch "$SAM2_DONE"',
+]
 
 
 def _tasks(job: Job) -> list[str]:
@@ -273,12 +284,19 @@ def _patience(job: Job) -> str:
     return "" if job.cluster.container is None else " --patience 300"
 
 
-def _ending(max_restarts: int) -> list[str]:
-    """What an end of a training means for the job: done, to be taken up again, or failed."""
-    return _ENDING.replace("MAX_RESTARTS", str(max_restarts)).splitlines()
+def _ending(job: Job) -> list[str]:
+    """What an end means for the job: done, to be taken up again, or failed."""
+    if job.is_training:
+        parts = [_FIRST_WORD, _CASE, _DONE, _INTERRUPTED, _AT_STEP, _AGAIN]
+        hint = " or let it save more often (checkpoint.every_minutes)"
+    else:
+        parts, hint = [_CASE, _INTERRUPTED, _AFTER_PIECES, _AGAIN], ""
+    text = "\n".join(part.strip("\n") for part in parts)
+    text = text.replace("HINT", hint).replace("MAX_RESTARTS", str(job.cluster.max_restarts))
+    return ["", *text.splitlines()]
 
 
-_ENDING = r"""
+_FIRST_WORD = r"""
 # The first task that ends badly takes the others with it. srun answers with the highest code, which may be that of
 # those it ended (143) or that missed another (88): then the word of the first one counts. 85 says that all was saved,
 # whatever became of the others after that.
@@ -288,7 +306,9 @@ if [ $rc -ne 0 ] && [ -s "$SAM2_LAST_WORD" ]; then
         rc=$word
     fi
 fi
-case $rc in
+"""
+_CASE = "case $rc in"
+_DONE = r"""
 0)
     # srun also answers 0 when a node died; SLURM then puts the job back into the queue by itself
     if ! grep -qs '"finished": {' "$run_dir/run.json"; then
@@ -296,25 +316,36 @@ case $rc in
         rc=1
     fi
     ;;
-85 | 138 | 140 | 143)
+"""
+_INTERRUPTED = "85 | 138 | 140 | 143)"
+_AT_STEP = r"""
     # 138 and 140 are USR1 and USR2 before Python could take them; 143 without a word of why: the tasks that srun ended
     # with the one that such a signal ended
+    step=$(cat "$run_dir/checkpoints/step.txt" 2>/dev/null || echo none)
+    at="at step $step"
+"""
+_AFTER_PIECES = r"""
+    # USR1, USR2 and TERM end an evaluation at once; the videos or images that are done are kept
+    step=$(wc -l < "$SAM2_DONE")
+    at="after $step videos or images"
+"""
+_AGAIN = r"""
     history=$run_dir/job/restarts.txt
     touch "$history"
-    step=$(cat "$run_dir/checkpoints/step.txt" 2>/dev/null || echo none)
     earlier=$(grep "^$job " "$history" | cut -d ' ' -f 3 | tail -n 2 | tr '\n' ' ')
     state=$(scontrol show job --oneliner "$job" | sed -n 's/.* JobState=\([A-Z_]*\).*/\1/p')
     if [ "$state" != RUNNING ]; then
-        echo "interrupted at step $step; the job is $state already and left to SLURM" >&2
+        echo "interrupted $at; the job is $state already and left to SLURM" >&2
     elif [ "$(grep -c "^$job " "$history")" -ge MAX_RESTARTS ]; then
-        echo "interrupted at step $step and not requeued: it was MAX_RESTARTS times (cluster.max_restarts)" >&2
+        echo "interrupted $at and not requeued: it was MAX_RESTARTS times (cluster.max_restarts)" >&2
     elif [ "$earlier" = "$step $step " ]; then
-        echo "interrupted at step $step and not requeued: two restarts in a row made no progress; give the job more" \
-            "time (cluster.time) or let it save more often (checkpoint.every_minutes)" >&2
+        echo "interrupted $at and not requeued: two restarts in a row made no progress; give the job more" \
+            "time (cluster.time)HINT" >&2
     else
         echo "$job $restart $step" >> "$history"
-        echo "interrupted at step $step; back into the queue"
+        echo "interrupted $at; back into the queue"
         scontrol requeue "$job" || echo "SLURM does not requeue this job; submit $run_dir again" >&2
     fi
     ;;
-esac"""
+esac
+"""

@@ -50,9 +50,11 @@ from sam2.model_config import find_recipe
 from sam2.policies import Policy, PolicyError, content_of, find_policy, name_of
 from sam2.pretrained import PretrainedError
 from sam2.reference_settings import SettingError
+from sam2.slurm import done
 from sam2.training.benchmark_report import published, tables
 from sam2.training.environment import processes
 from sam2.training.evaluation_config import SHARDS, BenchmarkConfig, VideosConfig
+from sam2.training.fence import Incarnation
 from sam2.training.held_out import starts_of
 from sam2.training.pieces import Ended
 from sam2.training.place import find_device, find_place, sha256_of
@@ -162,7 +164,8 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
     predictions = Predictions(out, data.videos)
     if config.overwrite and opened.world > 1:
         raise EvaluationError(f"several processes cannot overwrite {out} together; remove it first")
-    predictions.begin(settings, config.overwrite)
+    start = Incarnation.current()
+    predictions.begin(settings, config.overwrite, start.job, start.restart)
     todo = predictions.missing(share(data.videos, opened.rank, opened.world))
     console.print(
         f"{out}: {len(data.videos)} videos, {len(todo)} to do here; {opened.weights} on {opened.device}, "
@@ -182,16 +185,17 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
 
 def _predict(predictions: Predictions, todo: list[Video], follower: Follower) -> None:
     frames = sum(video.weight for video in todo)
-    done = 0
+    passed = 0
     with counted("following", "frames") as progress:
         for video in todo:
 
-            def one(name: str, now: int, total: int, before: int = done) -> None:
+            def one(name: str, now: int, total: int, before: int = passed) -> None:
                 progress(before + now, frames)
 
             predictions.predict(video, follower, one)
-            done += video.weight
-            progress(done, frames)
+            done.note(video.name)
+            passed += video.weight
+            progress(passed, frames)
             log.info("%s: %d frames", video.name, video.weight)
 
 

@@ -30,6 +30,7 @@ from sam2.evaluation.scores import ObjectNumbers
 from sam2.evaluation.uncertainty import sums_of, uncertainty
 from sam2.model_config import find_recipe
 from sam2.sam2_image_predictor import SAM2ImagePredictor
+from sam2.slurm import done
 from sam2.training.environment import processes
 from sam2.training.evaluation_config import ImageConfig
 from sam2.training.pieces import Ended, Pieces, run_pieces
@@ -108,11 +109,12 @@ def run_images(config: ImageConfig, console: Console) -> Ended:
         predictor = _predictor(opened.weights, opened.device, opened.overrides)
         rounded = settings["precision"] == "bfloat16"
         with counted("clicking", "images") as progress:
-            for done, image in enumerate(todo):
-                progress(done, len(todo))
+            for number, image in enumerate(todo):
+                progress(number, len(todo))
                 with torch.autocast(opened.device.type, torch.bfloat16, enabled=rounded):
                     content = _find_in(image, predictor, config.clicks)
                 write_atomically(pieces.path(image), json.dumps(content) + "\n")
+                done.note(image.name)
                 log.info("%s: %d objects", image.name, len(content["objects"]))
 
     def joined() -> tuple[dict[str, Any], Group]:

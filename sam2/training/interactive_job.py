@@ -16,6 +16,7 @@ from sam2.evaluation.benchmark import Video
 from sam2.evaluation.benchmark_run import share
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.interactive_run import FOLDER, join, play, table
+from sam2.slurm import done
 from sam2.training.benchmark_job import Opened, open_evaluation
 from sam2.training.evaluation_config import InteractiveConfig
 from sam2.training.pieces import Ended, Pieces, run_pieces
@@ -53,16 +54,17 @@ def run_interactive(config: InteractiveConfig, console: Console) -> Ended:
 
     def work(todo: Sequence[Video]) -> None:
         follower = opened.follower()
-        frames, done = sum(video.weight for video in todo), 0
+        frames, passed = sum(video.weight for video in todo), 0
         with counted("playing", "frames") as progress:
             for video in todo:
 
-                def one(objects: int, total: int, before: int = done, weight: int = video.weight) -> None:
+                def one(objects: int, total: int, before: int = passed, weight: int = video.weight) -> None:
                     progress(before + weight * objects // total, frames)
 
                 play(video, opened.data.truth, follower, way, pieces.path(video), one)
-                done += video.weight
-                progress(done, frames)
+                done.note(video.name)
+                passed += video.weight
+                progress(passed, frames)
                 log.info("%s: %d frames", video.name, video.weight)
 
     def joined() -> tuple[dict[str, Any], Group]:

@@ -7,7 +7,6 @@ share them; who finds none left to others joins all files, so that the numbers d
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Any, Generic, TypeVar
 
 from rich.console import Console, RenderableType
 
-from sam2.evaluation.benchmark_run import RESULTS, SETTINGS, Predictions
+from sam2.evaluation.benchmark_run import RESULTS, Predictions
 from sam2.evaluation.errors import EvaluationError
 from sam2.evaluation.files import write_atomically
 from sam2.lock import FOREVER, locked
+from sam2.training.fence import Incarnation
 
 T = TypeVar("T")
 
@@ -68,9 +68,8 @@ class Pieces(Generic[T]):
         """
         if overwrite and world > 1:
             raise EvaluationError(f"several processes cannot overwrite {self.out} together; remove it first")
-        if overwrite and (self.out / SETTINGS).is_file():
-            shutil.rmtree(self.out / self.folder, ignore_errors=True)
-        Predictions(self.out, ()).begin(settings, overwrite)
+        start = Incarnation.current()
+        Predictions(self.out, (), (self.folder,)).begin(settings, overwrite, start.job, start.restart)
 
 
 def run_pieces(

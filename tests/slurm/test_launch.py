@@ -202,8 +202,13 @@ def test_a_sweep_is_one_array_and_its_failed_member_alone_is_run_again(
     assert said.count("done already") == 1 and f"{next_array}_0" in said and f"{next_array}_1" not in said
 
 
+def is_first_share(line: str) -> bool:
+    """Whether a process of this command line is the task of share 1 of 2."""
+    return "train.py" in line and "share=1/2" in line and "srun" not in line
+
+
 def test_an_evaluation_in_two_shares_after_its_training(cluster: Cluster, jobs: Jobs, tmp_path: Path) -> None:
-    """It waits for the training to end well; the share that ends last scores."""
+    """It waits for the training to end well; a share that is told to end goes on later; the last to end scores."""
     one = (
         "trainer.accelerator=cpu",
         "trainer.devices=1",
@@ -227,9 +232,16 @@ def test_an_evaluation_in_two_shares_after_its_training(cluster: Cluster, jobs: 
     jobs.submitted.append(evaluation)
     assert "2 shares" in said
     jobs.wait(training, "COMPLETED", deadline_s=240)
-    for share in (1, 2):
-        jobs.wait(f"{evaluation}_{share}", "COMPLETED", deadline_s=240)
-    results = json.loads((tmp_path / "scores of it" / "results.json").read_text())
+    first, second = f"{evaluation}_1", f"{evaluation}_2"
+    jobs.wait(first, "RUNNING", deadline_s=240)
+    jobs.until(first, lambda: any(map(is_first_share, cluster.processes().values())), "start Python", 240)
+    jobs.signal(first, "USR1")
+    assert "back into the queue" in jobs.wait(first, "COMPLETED", restarts=1, deadline_s=240).said
+    jobs.wait(second, "COMPLETED", restarts=0, deadline_s=240)
+    folder = tmp_path / "scores of it"
+    for share in (first, second):
+        assert len((folder / f"job/done-{share}.txt").read_text().split()) == 1
+    results = json.loads((folder / "results.json").read_text())
     assert results["run"]["videos"] == 2
 
 

@@ -1,4 +1,4 @@
-"""Sharing videos among processes."""
+"""Sharing videos among processes, and whose a folder of predictions is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam2.evaluation.benchmark import Video
-from sam2.evaluation.benchmark_run import share
+from sam2.evaluation.benchmark_run import Predictions, share
+from sam2.evaluation.errors import EvaluationError
 
 
 def videos(weights: list[int]) -> list[Video]:
@@ -34,3 +35,21 @@ def test_no_share_exceeds_another_by_more_than_one_video(weights, world):
 def test_a_share_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="share 3 of 3"):
         share([], 3, 3)
+
+
+def test_a_job_overwrites_once_and_keeps_what_it_has_made_since(tmp_path):
+    def begun(settings: dict, **start: object) -> bool:
+        """Whether what a start made is still there when the next one has begun."""
+        Predictions(tmp_path, (), ("videos",)).begin(settings, overwrite=True, **start)
+        is_there = (tmp_path / "videos").is_dir()
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        return is_there
+
+    assert not begun({"clicks": 1})
+    assert not begun({"clicks": 2}), "outside of a job it overwrites each time"
+    assert not begun({"clicks": 3}, job="5", restart=1), "its first start was killed before it came here"
+    assert begun({"clicks": 3}, job="5", restart=2)
+    assert not begun({"clicks": 3}, job="5", restart=0), "as by hand, twice in one allocation"
+    assert not begun({"clicks": 3}, job="6", restart=1)
+    with pytest.raises(EvaluationError, match="holds predictions with clicks 3"):
+        begun({"clicks": 4}, job="6", restart=2)

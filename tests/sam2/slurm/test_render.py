@@ -289,3 +289,41 @@ def test_the_head_node_is_the_first_of_the_job_unless_told(tmp_path: Path) -> No
         "meet at 10.0.0.1:1\n"
         in run(tmp_path, text, srun, MASTER_ADDR="10.0.0.1", MASTER_PORT="29500").stdout
     )
+
+
+def share_ended(folder: Path, code: int, history: str = ""):
+    """A share of an evaluation that ends with `code` when two videos are done."""
+    out = folder / "r"
+    (out / "job").mkdir(parents=True)
+    (out / "job" / "restarts.txt").write_text(history)
+    (out / "job" / "done-5_3.txt").write_text("of an earlier start\n")
+    text = render(job(out, nodes=1, tasks=1, preflight=False, is_training=False))
+    srun = f'echo "of this one" >> "$SAM2_DONE"; exit {code}'
+    done = run(folder, text, srun, SLURM_ARRAY_JOB_ID="5", SLURM_ARRAY_TASK_ID="3")
+    return done, (folder / "calls").read_text(), (out / "job" / "restarts.txt").read_text()
+
+
+@pytest.mark.parametrize("code", [138, 140, 143])
+def test_an_evaluation_that_a_signal_ended_goes_back_into_the_queue(tmp_path: Path, code: int) -> None:
+    done, calls, history = share_ended(tmp_path, code, "5_3 0 1\n5_3 1 1\n5_4 0 2\n5_4 1 2\n")
+    assert "scontrol requeue 5_3\n" in calls and history.endswith("\n5_3 0 2\n") and done.returncode == code
+    assert "interrupted after 2 videos or images; back into the queue" in done.stdout
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 70, 137])
+def test_an_evaluation_that_ended_by_itself_does_not(tmp_path: Path, code: int) -> None:
+    done, calls, history = share_ended(tmp_path, code)
+    assert "requeue" not in calls and not history and done.returncode == code
+
+
+def test_an_evaluation_without_progress_is_not_taken_up_for_ever(tmp_path: Path) -> None:
+    done, calls, _ = share_ended(tmp_path, 138, "5_3 0 2\n5_3 1 2\n")
+    assert (
+        "requeue" not in calls and "made no progress; give the job more time (cluster.time)\n" in done.stderr
+    )
+
+
+def test_an_evaluation_is_told_of_its_time_limit_late_as_it_has_nothing_to_save() -> None:
+    for lead, told in ((300, 60), (30, 30)):
+        text = render(job(is_training=False, cluster=Cluster(signal_lead_s=lead)))
+        assert f"--signal=USR1@{told}" in options(text)
