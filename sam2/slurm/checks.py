@@ -7,6 +7,7 @@ import platform
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,6 +23,7 @@ _PARAMETERS = {"_t": 39e6, "_s": 46e6, "_b+": 81e6, "_l": 224e6}
 _BYTES = 12
 _LEAST_BYTES = 200e6  # logs, metrics, the exported model
 _GIT_S = 5.0
+_REACH_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Wanted:
     devices: int | None = None
     needs_gpus: bool | None = None
     folders: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     checkpoint_bytes: float = 0.0
     kept: int = 1
 
@@ -75,14 +78,14 @@ def wanted_by(run_dir: Path) -> Wanted:
     trainer, data, model = (settings.get(name) or {} for name in ("trainer", "data", "model"))
     roots = [data.get("root"), data.get("val_root"), *(part["root"] for part in data.get("datasets") or ())]
     is_made = settings.get("synthetic") is not None  # by the run itself, when it begins
+    places = [] if is_made else [root for root in roots if root and not root.startswith("pipe:")]
     name = str(model.get("name", ""))
     return Wanted(
         nodes=trainer.get("nodes", 1),
         devices=trainer.get("devices"),
         needs_gpus=trainer.get("accelerator") == "gpu",
-        folders=()
-        if is_made
-        else tuple(root for root in roots if root and "://" not in root and "pipe:" not in root),
+        folders=tuple(place for place in places if "://" not in place),
+        addresses=tuple(place for place in places if "://" in place),
         checkpoint_bytes=_BYTES * next((n for end, n in _PARAMETERS.items() if name.endswith(end)), 0.0),
         kept=(settings.get("checkpoint") or {}).get("keep", 1),
     )
@@ -91,6 +94,8 @@ def wanted_by(run_dir: Path) -> Wanted:
 def examine(task: Task, wanted: Wanted, run_dir: Path) -> dict[str, Any]:
     """What one task finds: `host`, `versions`, and its `problems`."""
     problems = [*_tasks(task, wanted), *_gpus(wanted, os.environ), *_shards(wanted)]
+    if task.local == 0:
+        problems += _servers(wanted)
     if task.rank == 0:
         problems += _disk(run_dir, wanted)
     return {"host": task.host, "versions": _versions(task), "problems": problems}
@@ -167,6 +172,25 @@ def _shards(wanted: Wanted) -> list[str]:
                 "node has too (and inside of the container: cluster.container.mounts)"
             )
     return problems
+
+
+def _servers(wanted: Wanted) -> list[str]:
+    """Addresses that cannot be read from here; asked in a process of its own, which can be ended if it hangs."""
+    urls = list(dict.fromkeys(wanted.addresses))
+    if not urls:
+        return []
+    words = [sys.executable, "-P", "-m", "data.storage.reach"]
+    try:
+        done = subprocess.run(words, input="\n".join(urls), capture_output=True, text=True, timeout=_REACH_S)
+    except subprocess.TimeoutExpired:
+        return [
+            f"the server of the shards does not answer in {_REACH_S:g} s; see that this node reaches the network "
+            "(a proxy in cluster.env?)"
+        ]
+    if done.returncode not in (0, 1) or (done.returncode == 1 and not done.stdout):
+        said = (done.stderr.strip() or "nothing").splitlines()[-1]
+        return [f"whether shards can be read was not to be found out (exit code {done.returncode}): {said}"]
+    return [f"shards cannot be read: {line}" for line in done.stdout.splitlines()]
 
 
 def _disk(run_dir: Path, wanted: Wanted) -> list[str]:

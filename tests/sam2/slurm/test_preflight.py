@@ -18,6 +18,7 @@ from sam2.slurm import checks
 from sam2.slurm.checks import Task, Wanted, examine, judge, wanted_by
 from sam2.slurm.meeting import MeetingError, meet, resolve
 from sam2.slurm.port import free_port
+from tests.data.servers import FileServer
 
 
 def task(rank: int = 0, world: int = 2, **changed: object) -> Task:
@@ -133,7 +134,7 @@ def test_what_is_wanted_is_read_from_the_settings(tmp_path: Path) -> None:
         model={"name": "sam2.1_l"},
         checkpoint={"keep": 2},
     )
-    assert wanted_by(folder) == Wanted(2, 4, True, ("/v", "/a"), 12 * 224e6, 2)
+    assert wanted_by(folder) == Wanted(2, 4, True, ("/v", "/a"), ("s3://b",), 12 * 224e6, 2)
     assert wanted_by(tmp_path / "template") == Wanted()
 
 
@@ -166,6 +167,33 @@ def test_shards_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     empty, gone = examine(task(1, 2), Wanted(folders=folders), tmp_path)["problems"]
     assert f"{tmp_path}/empty holds no shards" in empty
     assert f"No such file or directory: {tmp_path}/gone" in gone and "this node has too" in gone
+
+
+def test_servers_that_shards_cannot_be_had_from_are_named_without_secrets(tmp_path: Path) -> None:
+    (tmp_path / "index.npz").write_bytes(b"x")
+    with FileServer(tmp_path).running() as server, FileServer(tmp_path, has_ranges=False).running() as plain:
+        good = (f"{server.url}?token=a1", plain.url)
+        assert not examine(task(1, 2), Wanted(addresses=good), tmp_path)["problems"]
+        server.always["index.npz"] = 403
+        silent = f"http://127.0.0.1:{free_port()}"
+        addresses = (f"{server.url}?token=a1", f"{server.url}/gone", silent, plain.url)
+        began = time.monotonic()
+        refused, gone, nobody = examine(task(1, 2), Wanted(addresses=addresses), tmp_path)["problems"]
+        assert time.monotonic() - began < checks._REACH_S
+        assert not examine(task(1, 2, local=1), Wanted(addresses=addresses), tmp_path)["problems"]
+    assert f"{server.url}/index.npz: refused with status 403" in refused and "a1" not in refused
+    assert "gone/index.npz: there is no such file" in gone
+    assert f"{silent}/index.npz: could not be read in 2 attempts" in nobody
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_REACH_S", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        (problem,) = examine(task(1, 2), Wanted(addresses=(url,)), tmp_path)["problems"]
+    assert "does not answer in 2 s" in problem
 
 
 def test_too_little_room_for_checkpoints_is_told_with_numbers(
