@@ -247,10 +247,12 @@ def travelling(work: Work) -> tuple[Done, list[Travelled]]:
     compress, seen = default_hooks.bf16_compress_hook, []
 
     def look(state, bucket):
-        own = bucket.buffer().clone()
+        # in the order in which they leave, which is that of all ranks; they arrive in any
+        this = Travelled(bucket.buffer().clone(), torch.empty(0))
+        seen.append(this)
 
         def keep(future: Any) -> Tensor:
-            seen.append(Travelled(own, future.value().clone()))
+            this.mean = future.value().clone()
             return future.value()
 
         return compress(state, bucket).then(keep)
