@@ -60,6 +60,17 @@ def steps_asked(path: Path) -> str:
     return str(trainer.get("max_steps") or "")
 
 
+def pieces_done(path: Path, job: str) -> int | None:
+    """Videos or images that a job of an evaluation is done with (sam2/slurm/done.py); None if it does not count any.
+
+    Args:
+        path: of the evaluation.
+        job: its id; of an array that of a member, or of the whole.
+    """
+    places = [*(path / "job").glob(f"done-{job}.txt"), *(path / "job").glob(f"done-{job}_*.txt")]
+    return sum(len(place.read_bytes().splitlines()) for place in places) if places else None
+
+
 def _logged(path: Path) -> str:
     metrics = path / "metrics.csv"
     if not metrics.is_file():

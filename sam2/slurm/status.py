@@ -29,6 +29,7 @@ class Standing:
         step: the last one that it logged or saved.
         saved: the last one that it saved.
         steps: of how many, if that is known.
+        done: videos or images that an evaluation is done with; None of a training.
         log: what the log says of the last start.
         code: exit code that a task left behind in the last start.
     """
@@ -40,6 +41,7 @@ class Standing:
     step: str = ""
     saved: str = ""
     steps: str = ""
+    done: int | None = None
     log: cause.Said = cause.Said()
     code: int | None = None
 
@@ -79,7 +81,9 @@ class Standing:
 
     @property
     def progress(self) -> str:
-        """How far it is, and from where it would continue if that is less; empty if it does not count steps."""
+        """How far it is, and from where it would continue if that is less; empty if it counts nothing."""
+        if self.done is not None:
+            return f"{self.done} done"
         if not self.step and not self.steps:
             return ""
         is_less = self.step and self.saved != self.step and not self.is_finished
@@ -173,6 +177,7 @@ def _standing(job: str, path: Path | None, state: JobState | None) -> Standing:
         step=progress.steps_done(path),
         saved=progress.steps_saved(path),
         steps=progress.steps_asked(path),
+        done=progress.pieces_done(path, number),
         log=log,
         code=progress.exit_code(path, number, log.restart),
     )

@@ -123,6 +123,22 @@ def test_what_was_saved_is_told_where_it_is_less_than_what_was_done(tmp_path: Pa
         assert [one.progress for one in standings([], tmp_path / "runs")] == [told]
 
 
+def test_of_an_evaluation_the_videos_that_are_done_are_told(tmp_path: Path, knows) -> None:
+    evaluation = tmp_path / "scores"
+    JobFolder(evaluation).note("9", ["train.py"])
+    share = f"Restarts=0 ExitCode=0:0 NodeList=n1 Command={evaluation}/job/job.sbatch WorkDir=/"
+    members = [f"JobId={k + 9} ArrayJobId=9 ArrayTaskId={k} JobState=RUNNING {share}" for k in (1, 2, 3)]
+    knows("9", "\n".join(members))
+    for name, text in (("9_1", "a b\nc\n"), ("9_2", ""), ("8_1", "x\n")):
+        (evaluation / "job" / f"done-{name}.txt").write_text(text)
+    told = {one.job: one.progress for one in standings(["9"], tmp_path)}
+    assert told == {"9_1": "2 done", "9_2": "0 done", "9_3": ""}
+    (tmp_path / "bin" / "9").unlink()
+    assert [one.progress for one in standings([str(evaluation)], tmp_path)] == ["2 done"], (
+        "forgotten by SLURM"
+    )
+
+
 def test_a_job_that_never_began_has_no_time_and_no_node(tmp_path: Path, knows) -> None:
     """SLURM counts it from 1970."""
     knows(
