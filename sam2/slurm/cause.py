@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+_HEAD_BYTES = 1 << 14
 _TAIL_BYTES = 1 << 16  # a crash in C++ writes some ten thousand bytes of frames behind its cause
 _LABEL = re.compile(r"^\d+: ?")  # of `srun --label`
 _START = re.compile(r"job \S+, restart (\d+), on ")  # sam2/slurm/render.py writes it when a start begins
+_BEGINNING = re.compile(r"^job \S+, restart \d+, on \S+: (.+)$", re.MULTILINE)
 # srun says it of tasks that died by themselves; those that it ended are Terminated, those that left said why
 _DIED = re.compile(r"srun: error: \S+: tasks? \S+: (?!Terminated|Exited)")
 _FORCED = "srun: forcing job termination"  # from there on tasks are Killed because the job is cancelled
@@ -45,6 +47,15 @@ def read(log: Path | None) -> Said:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         return understand(file.read().decode(errors="replace"))
+
+
+def folder(log: Path) -> Path | None:
+    """The run directory that a log names where its job begins; None if it is not of a job of ours."""
+    with log.open("rb") as file:
+        head = file.read(_HEAD_BYTES).decode(errors="replace")
+    found = _BEGINNING.search(head)
+    path = Path(found[1]) if found else None
+    return path if path is not None and path.is_absolute() and path.is_dir() else None
 
 
 def understand(text: str) -> Said:

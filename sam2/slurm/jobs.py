@@ -26,6 +26,7 @@ class JobState:
         nodes: where it runs.
         elapsed: since this start, `HH:MM:SS`.
         script: the batch file.
+        output: where it writes what it says.
     """
 
     id: str
@@ -36,6 +37,7 @@ class JobState:
     nodes: str
     elapsed: str
     script: str
+    output: str = ""
 
     @property
     def is_live(self) -> bool:
@@ -108,6 +110,7 @@ def _parse(text: str) -> JobState:
         nodes=found.get("NodeList", "").replace("(null)", ""),
         elapsed=found.get("RunTime", ""),
         script=_path(text, "Command"),
+        output=_path(text, "StdOut"),
     )
 
 

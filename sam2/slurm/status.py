@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,10 @@ def _of_folder(path: Path) -> list[Standing]:
 def _standing(job: str, path: Path | None, state: JobState | None) -> Standing:
     number = state.id if state else job
     folders = [folder for folder in (state and _folder(state), path) if folder]
-    log = cause.read(_log(folders, number))
+    file = _log(folders, number)
+    if state is not None and path is None and (path := _of_template(state)):
+        file = Path(state.output)
+    log = cause.read(file)
     if path is None:
         return Standing(job, None, state, log=log)
     return Standing(
@@ -187,6 +191,12 @@ def _folder(state: JobState) -> Path | None:
     """From where a job was submitted, by us."""
     script = Path(state.script)
     return script.parents[1] if script.parts[-2:] == ("job", "job.sbatch") else None
+
+
+def _of_template(state: JobState) -> Path | None:
+    """The run directory of a job that was submitted by hand with a file of `slurm/`, once it has begun."""
+    output = Path(state.output)
+    return cause.folder(output) if output.is_file() and os.access(output, os.R_OK) else None
 
 
 def _log(folders: Sequence[Path], job: str) -> Path | None:

@@ -103,13 +103,18 @@ def test_gpus_are_given_by_node_to_all_tasks(jobs: Jobs, tmp_path: Path) -> None
     assert sorted(job.said.splitlines())[:2] == ["0: 0,1", "1: 0,1"]
 
 
-def test_an_interrupted_training_is_requeued_and_ends_well(jobs: Jobs, tmp_path: Path) -> None:
+def test_an_interrupted_training_is_requeued_and_ends_well(
+    cluster: Cluster, jobs: Jobs, tmp_path: Path
+) -> None:
+    """Status finds its run, though nothing was submitted from there: as with the templates."""
     job = jobs.submit(pretended(tmp_path / "a b", "interrupted"))
     jobs.wait(job, "PENDING", deadline_s=60, restarts=1)
     jobs.release(job)
     done = jobs.wait(job, "COMPLETED", deadline_s=60, restarts=1)
     assert done.exit_code == 0 and "back into the queue" in done.said and "restart 1" in done.said
     assert (tmp_path / "a b" / "run" / "job" / "restarts.txt").read_text() == f"{job} 0 0\n"
+    _, said = launch(cluster, tmp_path, "slurm", "status", job, entry=("sam2_train.py",))
+    assert re.search(rf"{job} +COMPLETED .*restarts 1  step 1 of \?\n +{tmp_path}/a b/run\n", said)
 
 
 def test_a_training_without_progress_is_requeued_twice_and_fails(jobs: Jobs, tmp_path: Path) -> None:

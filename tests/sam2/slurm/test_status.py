@@ -156,6 +156,20 @@ def test_a_job_that_was_not_submitted_from_a_run_directory_is_only_a_job(tmp_pat
         assert (one.path, one.about, one.kind) == (None, "00:01:00 on n1", "running")
 
 
+def test_a_job_of_a_template_leads_to_its_run_through_its_log(tmp_path: Path, knows) -> None:
+    run, log = tmp_path / "runs" / "slurm 66", tmp_path / "slurm-66.txt"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "step.txt").write_text("20\n")
+    begun = f"a module says hello\njob 66, restart 0, on n[1-2]: {run}\n0: step 10\n"
+    log.write_text(f"{begun}job 66, restart 1, on n1: {run}\n1: error: no such clip\n")
+    job = f"JobId=66 JobState=FAILED ExitCode=1:0 NodeList=n1 RunTime=00:01:00 StdOut={log} Power= "
+    knows("66", f"{job} Command=/home/me/slurm/single_node.sbatch WorkDir=/")
+    (one,) = standings(["66"], tmp_path)
+    assert (one.path, one.said, one.progress) == (run, "error: no such clip", "step 20 of ?")
+    log.write_text("of a program of somebody else's\n")
+    assert standings(["66"], tmp_path)[0].path is None
+
+
 @pytest.mark.parametrize(
     ("state", "kind"),
     [("PENDING", "waiting"), ("PREEMPTED", "waiting"), ("RUNNING", "running"), ("COMPLETING", "running")]
