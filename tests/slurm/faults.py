@@ -30,6 +30,17 @@ class Slow(pl.Callback):
             time.sleep(self._seconds)
 
 
+class SlowToBegin(pl.Callback):
+    """Something takes long to load in the first start."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        if "SLURM_RESTART_COUNT" not in os.environ:
+            time.sleep(self._seconds)
+
+
 class Fault(pl.Callback):
     """Something that happens once in a run, by default on every rank.
 

@@ -57,7 +57,7 @@ def test_usr1_before_python_can_listen(alone: Training, jobs: Jobs, run: Path) -
 
 
 def test_usr1_while_packages_and_weights_are_loaded(alone: Training, jobs: Jobs, run: Path) -> None:
-    training = submit(jobs, run)
+    training = submit(jobs, run, *fault("SlowToBegin", seconds=5))
     training.until((run / ".incarnation.json").is_file, "take its run directory")
     jobs.signal(training.job, "USR1")
     assert "interrupted at step none" in training.wait("COMPLETED", restarts=1).said
