@@ -103,12 +103,12 @@ class Predictions:
     Args:
         path: of the folder.
         videos: all that belong to it.
-        other: folders in it that are made beside these.
+        other: names of folders and files that are made beside these.
     """
 
     def __init__(self, path: Path, videos: Sequence[Video], other: Sequence[str] = ()) -> None:
         self.path, self._videos = path, tuple(videos)
-        self._folders = (MASKS, TRUTH, ANSWERS, *other)
+        self._made = (MASKS, TRUTH, ANSWERS, RESULTS, *other)
 
     @property
     def masks(self) -> Path:
@@ -138,10 +138,11 @@ class Predictions:
         wanted = json.loads(json.dumps(settings))
         is_done = restart > 0 and overwritten.is_file() and overwritten.read_text() == job
         if overwrite and note.is_file() and not is_done:
-            for name in self._folders:
-                shutil.rmtree(self.path / name, ignore_errors=True)
-            for name in (RESULTS, SETTINGS):
-                (self.path / name).unlink(missing_ok=True)
+            for name in self._made:
+                _remove(self.path / name)
+            write_atomically(
+                note, json.dumps(wanted, indent=1) + "\n"
+            )  # last: who is killed here begins again
         # before the note is looked for: another process of this run may write it in between
         is_used = self.path.is_dir() and any(_is_content(path) for path in self.path.iterdir())
         if note.is_file():
@@ -155,9 +156,9 @@ class Predictions:
         elif is_used:
             raise EvaluationError(f"{self.path}: is not empty and has no {SETTINGS}; choose another --out")
         else:
-            if overwrite and job is not None:
-                write_atomically(overwritten, job)
             write_atomically(note, json.dumps(wanted, indent=1) + "\n")
+        if overwrite and job is not None:
+            write_atomically(overwritten, job)
 
     def missing(self, videos: Sequence[Video] | None = None) -> list[Video]:
         """Those of `videos` (by default all) that have no masks yet."""
@@ -204,6 +205,13 @@ class Predictions:
                     about.external_attr = 0o644 << 16
                     archive.writestr(about, file.read_bytes())
         return path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_content(path: Path) -> bool:

@@ -287,7 +287,7 @@ def _patience(job: Job) -> str:
 def _ending(job: Job) -> list[str]:
     """What an end means for the job: done, to be taken up again, or failed."""
     if job.is_training:
-        parts = [_FIRST_WORD, _CASE, _DONE, _INTERRUPTED, _AT_STEP, _AGAIN]
+        parts = [_FIRST_WORD, _CASE, _ENDED_WELL, _INTERRUPTED, _AT_STEP, _AGAIN]
         hint = " or let it save more often (checkpoint.every_minutes)"
     else:
         parts, hint = [_CASE, _INTERRUPTED, _AFTER_PIECES, _AGAIN], ""
@@ -308,7 +308,7 @@ if [ $rc -ne 0 ] && [ -s "$SAM2_LAST_WORD" ]; then
 fi
 """
 _CASE = "case $rc in"
-_DONE = r"""
+_ENDED_WELL = r"""
 0)
     # srun also answers 0 when a node died; SLURM then puts the job back into the queue by itself
     if ! grep -qs '"finished": {' "$run_dir/run.json"; then

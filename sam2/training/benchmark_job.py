@@ -161,7 +161,7 @@ def run_benchmark(config: BenchmarkConfig, console: Console) -> Ended:
     opened = open_evaluation(config, config.prompt)
     data, settings = opened.data, opened.settings
     out = config.out or _folder(config, opened.weights)
-    predictions = Predictions(out, data.videos)
+    predictions = Predictions(out, data.videos, [] if opened.about is None else [_archive(opened.about)])
     if config.overwrite and opened.world > 1:
         raise EvaluationError(f"several processes cannot overwrite {out} together; remove it first")
     start = Incarnation.current()
@@ -211,7 +211,7 @@ def _conclude(
     predictions.tidy()
     archive = None
     if about is not None and about.archive is not None and config.archive:
-        archive = predictions.pack(about.archive, f"{about.name}.zip")
+        archive = predictions.pack(about.archive, _archive(about))
         console.print(f"for {about.server}: {archive}")
     if not data.is_scorable:
         console.print(f"{data.truth}: has not the true masks of all frames, so nothing is scored here")
@@ -234,6 +234,11 @@ def _conclude(
     console.print(Group(table(found, True, 10), *tables(results)))
     console.print(f"results    {predictions.path / RESULTS}")
     return Ended(predictions.path, results, archive)
+
+
+def _archive(about: Manifest) -> str:
+    """Name of the file for the benchmark's server."""
+    return f"{about.name}.zip"
 
 
 def _folder(config: BenchmarkConfig, weights: Weights) -> Path:

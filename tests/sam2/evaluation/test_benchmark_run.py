@@ -53,3 +53,17 @@ def test_a_job_overwrites_once_and_keeps_what_it_has_made_since(tmp_path):
     assert not begun({"clicks": 3}, job="6", restart=1)
     with pytest.raises(EvaluationError, match="holds predictions with clicks 3"):
         begun({"clicks": 4}, job="6", restart=2)
+
+
+def test_overwriting_removes_what_was_made_and_leaves_the_folder_its_own(tmp_path):
+    predictions = Predictions(tmp_path, (), ("mose.zip", "videos"))
+    predictions.begin({"prompt": "box"})
+    (tmp_path / "masks" / "a").mkdir(parents=True)
+    (tmp_path / "videos").mkdir()
+    for name in ("mose.zip", "results.json", "notes of mine.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(EvaluationError, match="holds predictions with prompt 'box', asked for is 'mask'"):
+        predictions.begin({"prompt": "mask"})
+    predictions.begin({"prompt": "mask"}, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes of mine.txt", "run.json"]
+    predictions.begin({"prompt": "mask"})
